@@ -1,0 +1,227 @@
+"""Two random views of whole batches of images, as a function of the images and a seed.
+
+Resized crop, flip, blur and colour are all linear, so a view is computed as three matrix products
+an image: rows and columns are sampled by one matrix each (crop, flip and blur folded into it) and
+the colours are mixed by a 3x3 matrix (brightness, contrast, saturation, hue and gray folded into
+it). That is several times faster than a chain of image operations, and the result depends on
+nothing but its arguments, so a resumed run sees the very same views.
+
+keras-cv's layers would do the same a quarter as fast and keep random state that no checkpoint
+holds; from it we use the one operation here that is not linear and draws nothing, solarisation.
+"""
+
+import dataclasses
+import functools
+import math
+
+import keras
+import tensorflow as tf
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in torchvision
+_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
+
+
+@functools.cache
+def _solarise_layer():
+    import keras_cv  # imported here because it costs seconds and small images never need it
+
+    # Inverts what is at least half bright, as the published recipes do.
+    return keras_cv.layers.Solarization(value_range=(0, 255), threshold_factor=(0.5, 0.5))
+
+
+@keras.saving.register_keras_serializable("cueco_tf")
+@dataclasses.dataclass(frozen=True)
+class TwoViews:
+    """The random augmentation: call it with images and a seed to get two views.
+
+    Each view goes through a resized crop, a horizontal flip, colour jitter, a change to gray and a
+    Gaussian blur, each with its own probability; solarisation is for the second view alone (BYOL).
+    Values are clipped once, at the end.
+
+    Args:
+        crop_scale: (least, most) share of the image's area that a crop covers, in (0, 1].
+            Defaults to (0.2, 1.0).
+        crop_ratio: (least, most) aspect ratio of a crop, width over height.
+            Defaults to (3/4, 4/3).
+        flip: probability of a horizontal flip. Defaults to 0.5.
+        jitter: strengths of (brightness, contrast, saturation, hue), >= 0; hue in turns, at most
+            0.5. Defaults to (0.4, 0.4, 0.4, 0.1).
+        jitter_probability: defaults to 0.8.
+        gray: probability of a gray image. Defaults to 0.2.
+        blur: probability of a blur with a standard deviation of 0.1 to 2 pixels. Defaults to 0.
+        solarise: probability that the second view is solarised. Defaults to 0.
+
+    Raises:
+        ValueError: for a probability outside [0, 1] or a range that is empty or out of bounds.
+
+    References: MoCo-v2, https://arxiv.org/abs/2003.04297; BYOL, https://arxiv.org/abs/2006.07733,
+    appendix B.
+    """
+
+    crop_scale: tuple = (0.2, 1.0)
+    crop_ratio: tuple = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: tuple = (0.4, 0.4, 0.4, 0.1)
+    jitter_probability: float = 0.8
+    gray: float = 0.2
+    blur: float = 0.0
+    solarise: float = 0.0
+
+    def __post_init__(self):
+        for name in ("crop_scale", "crop_ratio", "jitter"):
+            object.__setattr__(self, name, tuple(float(v) for v in getattr(self, name)))
+        for name in ("flip", "jitter_probability", "gray", "blur", "solarise"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"`{name}` should lie in [0, 1]. Received: {name}={value}")
+        least, most = self.crop_scale
+        if not 0 < least <= most <= 1:
+            raise ValueError(
+                f"`crop_scale` should be (least, most) with 0 < least <= most <= 1. "
+                f"Received: crop_scale={self.crop_scale}"
+            )
+        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+            raise ValueError(
+                f"`crop_ratio` should be (least, most) with 0 < least <= most. "
+                f"Received: crop_ratio={self.crop_ratio}"
+            )
+        if len(self.jitter) != 4 or min(self.jitter) < 0 or self.jitter[3] > 0.5:
+            raise ValueError(
+                "`jitter` should be four strengths >= 0, the last (hue) at most 0.5. "
+                f"Received: jitter={self.jitter}"
+            )
+
+    @classmethod
+    def for_image_size(cls, size):
+        """The recipe of the published baselines: blur and solarisation only above 64 pixels."""
+        return cls() if size <= 64 else cls(blur=0.5, solarise=0.2)
+
+    def get_config(self):
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __call__(self, images, seed):
+        """Makes two views of every image.
+
+        Args:
+            images: `(batch, height, width, 3)`, pixels 0 to 255, any dtype.
+            seed: two integers; the same seed gives the same views.
+
+        Returns:
+            Two float32 tensors of the shape of `images`, pixels 0 to 255.
+        """
+        count = tf.shape(images)[0]
+        boxes = [self.crop_boxes(count, seed, view) for view in (0, 1)]
+        return tuple(self._render(images, seed, view, boxes[view]) for view in (0, 1))
+
+    def finish(self, crops, seed, view):
+        """Does everything but the crop, for images that were cropped while they were decoded.
+
+        Args:
+            crops: `(batch, height, width, 3)`, pixels 0 to 255, any dtype.
+            seed: two integers.
+            view: 0 or 1.
+
+        Returns:
+            float32, of the shape of `crops`, pixels 0 to 255.
+        """
+        whole = tf.tile(tf.constant([[0.0, 0.0, 1.0, 1.0]]), (tf.shape(crops)[0], 1))
+        return self._render(crops, seed, view, whole)
+
+    def crop_boxes(self, count, seed, view, aspect=1.0):
+        """Draws the crops of one view.
+
+        Args:
+            count: integer, how many.
+            seed: two integers.
+            view: 0 or 1.
+            aspect: height over width of the images, a number or `(count,)`. Defaults to 1.
+
+        Returns:
+            `(count, 4)` float32: top, left, bottom, right as parts of the height and width.
+        """
+        area, ratio, top, left = tf.unstack(self._uniforms((4, count), seed, view, 0), num=4)
+        least, most = self.crop_scale
+        area = least + (most - least) * area
+        low, high = (math.log(r) for r in self.crop_ratio)
+        ratio = tf.exp(low + (high - low) * ratio)
+        height = tf.minimum(tf.sqrt(area / ratio / aspect), 1.0)
+        width = tf.minimum(tf.sqrt(area * ratio * aspect), 1.0)
+        top, left = top * (1.0 - height), left * (1.0 - width)
+        return tf.stack([top, left, top + height, left + width], axis=1)
+
+    def _uniforms(self, shape, seed, view, purpose):
+        seed = tf.random.experimental.stateless_fold_in(seed, 2 * purpose + view)
+        return tf.random.stateless_uniform(shape, seed)
+
+    def _render(self, images, seed, view, boxes):
+        count = tf.shape(images)[0]
+        height, width = images.shape[1:3]
+        flip, gray, blur, sigma, solarise, *jitter = tf.unstack(
+            self._uniforms((10, count), seed, view, 1), num=10
+        )
+        top, left, bottom, right = tf.unstack(boxes, axis=1)
+        flipped = flip < self.flip
+        left, right = tf.where(flipped, right, left), tf.where(flipped, left, right)
+        rows = _sampling(top, bottom, height)  # (batch, height, height)
+        columns = _sampling(left, right, width)  # (batch, width, width)
+        if self.blur > 0:
+            sigma = tf.where(blur < self.blur, 0.1 + 1.9 * sigma, 1e-3)
+            rows = _blurring(sigma, height) @ rows
+            columns = _blurring(sigma, width) @ columns
+
+        lines = tf.reshape(tf.cast(images, tf.float32), (count, height, width * 3))
+        planes = tf.transpose(tf.reshape(rows @ lines, (count, height, width, 3)), (0, 3, 1, 2))
+        planes = tf.matmul(planes, columns[:, None], transpose_b=True)
+        pixels = tf.reshape(planes, (count, 3, height * width))
+        mixing, offset = self._colours(tf.reduce_mean(pixels, axis=2), jitter, gray)
+        pixels = tf.clip_by_value(mixing @ pixels + offset[:, None, None], 0.0, 255.0)
+        view_images = tf.transpose(tf.reshape(pixels, (count, 3, height, width)), (0, 2, 3, 1))
+        if self.solarise > 0 and view == 1:
+            chosen = (solarise < self.solarise)[:, None, None, None]
+            view_images = tf.where(chosen, _solarise_layer()(view_images), view_images)
+        return view_images
+
+    def _colours(self, mean, jitter, gray):
+        """Folds jitter and gray into `mixing @ pixel + offset`: `(batch, 3, 3)` and `(batch,)`."""
+        apply, *draws = jitter
+        on = tf.cast(apply < self.jitter_probability, tf.float32)
+        brightness, contrast, saturation, hue = (
+            on * strength * (2.0 * draw - 1.0)
+            for strength, draw in zip(self.jitter, draws, strict=True)
+        )
+        brightness, contrast, saturation = (
+            tf.maximum(1.0 + change, 0.0) for change in (brightness, contrast, saturation)
+        )
+        saturation = saturation[:, None, None]
+        to_gray = tf.constant((_LUMA,) * 3)  # every channel becomes the luma
+        # Hue turns the colours about the gray axis.
+        cos, sin = tf.cos(2 * math.pi * hue), tf.sin(2 * math.pi * hue)
+        zero, one = tf.zeros_like(cos), tf.ones_like(cos)
+        turn = tf.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], axis=1)
+        to_yiq = tf.constant(_YIQ)
+        turn = tf.linalg.inv(to_yiq) @ tf.reshape(turn, (-1, 3, 3)) @ to_yiq
+        mixing = turn @ (saturation * tf.eye(3) + (1.0 - saturation) * to_gray)
+        mixing = tf.where((gray < self.gray)[:, None, None], to_gray @ mixing, mixing)
+        # Contrast moves towards the image's mean luma, which the other changes leave as it is.
+        luma = brightness * tf.linalg.matvec(mean, _LUMA)
+        return mixing * (brightness * contrast)[:, None, None], (1.0 - contrast) * luma
+
+
+def _sampling(start, end, size):
+    """Matrices `(batch, size, size)` that sample an axis from `start` to `end` (parts of its
+    length, in either direction) by linear interpolation."""
+    steps = (tf.range(size, dtype=tf.float32) + 0.5) / size
+    centres = start[:, None] + (end - start)[:, None] * steps
+    position = tf.clip_by_value(centres * size - 0.5, 0.0, size - 1.0)
+    return tf.nn.relu(1.0 - tf.abs(position[:, :, None] - tf.range(size, dtype=tf.float32)))
+
+
+def _blurring(sigma, size):
+    """Matrices `(batch, size, size)` that blur an axis by a Gaussian of `sigma` pixels."""
+    place = tf.range(size, dtype=tf.float32)
+    distance = (place[:, None] - place[None]) / sigma[:, None, None]
+    return tf.nn.softmax(-0.5 * tf.square(distance), axis=-1)

@@ -1,0 +1,139 @@
+"""Checkpoints of the whole training state: atomic, versioned, checked, never unpickled.
+
+A checkpoint is an `.npz` file of every weight, every optimizer variable and the running means of
+the epoch under way, so that training goes on bit for bit, in the middle of an epoch as well.
+"""
+
+import json
+import os
+import re
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+FORMAT_VERSION = 1
+_HEADER = "header"
+
+
+class CheckpointError(RuntimeError):
+    """No usable checkpoint; the message says why."""
+
+
+def write_atomically(path, write):
+    """Calls `write(temporary path)` and moves the result to `path` once it is safely on disk.
+
+    A reader sees the old file or the new one, never a part; a failure leaves the old one.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".partial-{path.name}")
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _variables(model):
+    """All state by a name that holds its place in the order of declaration."""
+    groups = {
+        "weight": model.weights,
+        "optimizer": model.optimizer.variables,
+        "metric": model.metrics_variables,
+    }
+    return {
+        f"{group}/{i:04d}/{variable.path}": variable
+        for group, variables in groups.items()
+        for i, variable in enumerate(variables)
+    }
+
+
+def save(folder, model, keep=2):
+    """Writes `folder/step-N.npz` and removes all but the newest `keep` checkpoints."""
+    step = int(model.step.value)
+    header = json.dumps({"format_version": FORMAT_VERSION, "step": step})
+    arrays = {name: variable.numpy() for name, variable in _variables(model).items()}
+    arrays[_HEADER] = np.frombuffer(header.encode(), np.uint8)
+
+    def write(path):
+        with open(path, "wb") as file:
+            np.savez(file, **arrays)
+
+    write_atomically(Path(folder, f"step-{step:09d}.npz"), write)
+    for old in find(folder)[keep:]:
+        old.unlink()
+
+
+def find(folder):
+    """The checkpoints in a folder, newest first."""
+    names = [path for path in Path(folder).glob("*.npz") if re.fullmatch(r"step-\d+", path.stem)]
+    return sorted(names, reverse=True)
+
+
+def restore(folder, model):
+    """Loads the newest undamaged checkpoint into a compiled model.
+
+    A damaged one is passed over with a warning.
+
+    Returns:
+        A function that puts the epoch's running means back, for Keras resets them when an epoch
+        begins; or None when the folder holds no checkpoint.
+
+    Raises:
+        CheckpointError: when all are damaged, or one is of another format or another model.
+    """
+    paths = find(folder)
+    for path in paths:
+        try:
+            arrays = _read(path)
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            warnings.warn(
+                f"Checkpoint {path} is damaged ({error}); trying the one before.", stacklevel=2
+            )
+            continue
+        return _assign(path, arrays, model)
+    if paths:
+        raise CheckpointError(f"All checkpoints in {folder} are damaged: the run cannot go on.")
+    return None
+
+
+def _read(path):
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}  # reading checks each array's CRC-32
+
+
+def _assign(path, arrays, model):
+    header = json.loads(bytes(arrays.pop(_HEADER)))
+    if header["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} is of format {header['format_version']}, this version of cueco_tf reads "
+            f"{FORMAT_VERSION}. Resume with the version that wrote it."
+        )
+    variables = _variables(model)
+    if variables.keys() != arrays.keys():
+        odd = sorted(variables.keys() ^ arrays.keys())[0]
+        raise CheckpointError(f"{path} is of another model: {odd!r} is in one of them only.")
+    for name, variable in variables.items():
+        if tuple(variable.shape) != arrays[name].shape:
+            raise CheckpointError(
+                f"{path} is of another model: {name} should have shape {tuple(variable.shape)}. "
+                f"Received: {arrays[name].shape}"
+            )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    means = [(v, arrays[name]) for name, v in variables.items() if name.startswith("metric/")]
+
+    def put_means_back():
+        for variable, value in means:
+            variable.assign(value)
+
+    return put_means_back

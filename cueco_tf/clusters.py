@@ -1,0 +1,317 @@
+"""Momentum clustering: centroids, variances and usage that follow the keys.
+
+The functions are pure and hold the mathematics; `MomentumClusters` owns the state. A vector is
+always L2-normalised, so that a centroid is a direction and similarity is a dot product.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+# L3 is free of scale, so nothing but a floor stops the variances from shrinking for ever. Squared
+# distances on the unit sphere lie in [0, 4]; 0.01 is a cosine similarity of 0.995.
+MINIMUM_VARIANCE = 0.01
+
+# A cluster is dead when its share of the assignments falls below this part of the fair share, 1/L.
+DEAD_SHARE = 0.1
+
+# The usage average looks back over as many images as give a healthy cluster this many of them.
+# A horizon in steps would kill healthy clusters by chance when there are more clusters than images
+# in a batch; with 100 expected images, falling below a tenth by chance does not happen.
+USAGE_HORIZON = 100
+
+KMEANS_ITERATIONS = 25
+
+
+def normalize(vectors):
+    """Rows scaled to Euclidean norm 1, in float32. A zero row stays zero."""
+    vectors = ops.cast(vectors, "float32")
+    norm = ops.sqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True))
+    return vectors / ops.maximum(norm, 1e-12)
+
+
+def assign(vectors, centroids):
+    """The most similar centroid of each vector.
+
+    Args:
+        vectors: `(n, dim)`.
+        centroids: `(L, dim)`.
+
+    Returns:
+        `(n,)` int32 in [0, L); the first of equals.
+    """
+    return ops.argmax(ops.matmul(vectors, ops.transpose(centroids)), axis=-1)
+
+
+def squared_distances(vectors, centroids, assignments):
+    """Squared Euclidean distance of each `(n, dim)` vector to its own centroid, `(n,)`."""
+    return ops.sum(ops.square(vectors - ops.take(centroids, assignments, axis=0)), axis=-1)
+
+
+def counts(assignments, num_clusters):
+    """How many vectors each cluster holds: `(L,)` float32."""
+    ones = ops.ones_like(assignments, dtype="float32")
+    return ops.segment_sum(ones, assignments, num_segments=num_clusters)
+
+
+def update(centroids, variances, keys, assignments, centroid_momentum=0.99, variance_momentum=0.99):
+    """One step of momentum clustering.
+
+    First the centroids move towards the mean of their keys and go back to norm 1; then each
+    variance moves towards the mean squared distance of its keys to the *new* centroid (with the
+    batch mean in its place, a cluster with a single key would have variance 0). Clusters without a
+    key in this batch stay exactly as they are.
+
+    Args:
+        centroids: `(L, dim)`, L2-normalised.
+        variances: `(L,)`, positive.
+        keys: `(batch, dim)`, L2-normalised.
+        assignments: `(batch,)` integers in [0, L).
+        centroid_momentum: float in [0, 1], beta 1. Defaults to 0.99.
+        variance_momentum: float in [0, 1], beta 2. Defaults to 0.99.
+
+    Returns:
+        `(centroids, variances)`; variances never fall below `MINIMUM_VARIANCE`.
+
+    Reference: CueCo, section on momentum clustering.
+    """
+    num_clusters = centroids.shape[0]
+    size = counts(assignments, num_clusters)  # (L,)
+    occupied = size > 0
+    divisor = ops.maximum(size, 1.0)
+
+    mean = ops.segment_sum(keys, assignments, num_segments=num_clusters) / divisor[:, None]
+    moved = normalize(centroid_momentum * centroids + (1.0 - centroid_momentum) * mean)
+    centroids = ops.where(occupied[:, None], moved, centroids)  # (L, dim)
+
+    spread = squared_distances(keys, centroids, assignments)  # (batch,)
+    spread = ops.segment_sum(spread, assignments, num_segments=num_clusters) / divisor
+    spread = variance_momentum * variances + (1.0 - variance_momentum) * spread
+    variances = ops.where(occupied, ops.maximum(spread, MINIMUM_VARIANCE), variances)
+    return centroids, variances
+
+
+def update_usage(usage, assignments):
+    """Moves the average share of assignments towards this batch's shares.
+
+    Args:
+        usage: `(L,)`, shares that sum to 1.
+        assignments: `(batch,)` integers in [0, L).
+
+    Returns:
+        `(L,)`, shares that sum to 1.
+    """
+    num_clusters = usage.shape[0]
+    batch = ops.cast(ops.shape(assignments)[0], "float32")
+    decay = ops.exp(-batch / (USAGE_HORIZON * num_clusters))
+    return decay * usage + (1.0 - decay) * counts(assignments, num_clusters) / batch
+
+
+def usage_entropy(usage):
+    """Entropy of the shares divided by log L: 1 when all clusters are used alike, 0 when one is
+    used alone (or none yet)."""
+    share = usage / ops.maximum(ops.sum(usage), 1e-12)
+    surprise = -ops.log(ops.maximum(share, 1e-12))
+    return ops.sum(share * surprise) / math.log(usage.shape[0])
+
+
+def is_dead(usage):
+    """`(L,)` booleans: the share has fallen below `DEAD_SHARE` of the fair share."""
+    return usage < DEAD_SHARE / usage.shape[0]
+
+
+def kmeans_plus_plus(vectors, uniforms):
+    """Chooses starting centroids that lie far apart (k-means++).
+
+    Args:
+        vectors: `(n, dim)`, L2-normalised.
+        uniforms: `(L,)` independent draws from [0, 1): the randomness, passed in so that the
+            choice is a function of its arguments.
+
+    Returns:
+        `(L, dim)`: rows of `vectors`.
+
+    Reference: Arthur and Vassilvitskii, "k-means++: The Advantages of Careful Seeding", 2007.
+    """
+    num_clusters = uniforms.shape[0]
+    count = vectors.shape[0]
+
+    def choose(weights, uniform):
+        cumulative = ops.cumsum(weights)
+        index = ops.searchsorted(cumulative, (uniform * cumulative[-1])[None], side="right")
+        return vectors[ops.minimum(index[0], count - 1)]
+
+    def distance(centroid):
+        return ops.maximum(2.0 - 2.0 * ops.matmul(vectors, centroid[:, None])[:, 0], 0.0)
+
+    def add(i, state):
+        centroids, nearest = state
+        # The tiny constant keeps the weights positive when all vectors are chosen or equal.
+        chosen = choose(nearest + 1e-12, uniforms[i])
+        centroids = ops.slice_update(centroids, (i, 0), chosen[None])
+        return centroids, ops.minimum(nearest, distance(chosen))
+
+    first = choose(ops.ones((count,)), uniforms[0])
+    centroids = ops.concatenate([first[None], ops.zeros((num_clusters - 1, vectors.shape[1]))])
+    centroids, _ = ops.fori_loop(1, num_clusters, add, (centroids, distance(first)))
+    return centroids
+
+
+def spherical_kmeans(vectors, uniforms, iterations=KMEANS_ITERATIONS):
+    """k-means on the unit sphere: cosine similarity, centroids of norm 1.
+
+    Args:
+        vectors: `(n, dim)`, L2-normalised, n >= L.
+        uniforms: `(L,)` independent draws from [0, 1); its length is the number of clusters.
+        iterations: integer >= 1. Defaults to 25.
+
+    Returns:
+        `(centroids, variances, usage)`: `(L, dim)`; `(L,)`, each cluster's mean squared distance,
+        not below `MINIMUM_VARIANCE`; `(L,)`, its share of the vectors.
+    """
+    num_clusters = uniforms.shape[0]
+
+    def improve(_, centroids):
+        assignments = assign(vectors, centroids)
+        # The mean's length does not matter on the sphere. An empty cluster keeps its centroid.
+        total = ops.segment_sum(vectors, assignments, num_segments=num_clusters)
+        empty = counts(assignments, num_clusters) == 0
+        return ops.where(empty[:, None], centroids, normalize(total))
+
+    centroids = ops.fori_loop(0, iterations, improve, kmeans_plus_plus(vectors, uniforms))
+    assignments = assign(vectors, centroids)
+    size = counts(assignments, num_clusters)
+    spread = squared_distances(vectors, centroids, assignments)
+    spread = ops.segment_sum(spread, assignments, num_segments=num_clusters)
+    variances = ops.maximum(spread / ops.maximum(size, 1.0), MINIMUM_VARIANCE)
+    return centroids, variances, size / vectors.shape[0]
+
+
+def reseed(centroids, variances, usage, keys, uniforms):
+    """Gives every dead cluster a new life at a key that the living ones serve badly.
+
+    Keys are drawn without replacement with weights proportional to their squared distance to the
+    nearest centroid (as in k-means++). A new cluster gets the mean variance and the mean usage, so
+    that it has time to gather images before it is judged again.
+
+    Args:
+        centroids: `(L, dim)`.
+        variances: `(L,)`.
+        usage: `(L,)`, shares that sum to 1.
+        keys: `(K, dim)`, K >= L: the queue.
+        uniforms: `(K,)` independent draws from (0, 1).
+
+    Returns:
+        `(centroids, variances, usage)`.
+    """
+    num_clusters = centroids.shape[0]
+    dead = is_dead(usage)  # (L,)
+    similarity = ops.max(ops.matmul(keys, ops.transpose(centroids)), axis=-1)  # (K,)
+    # The largest of log(weight) + Gumbel noise are a weighted draw without replacement.
+    gumbel = -ops.log(-ops.log(ops.clip(uniforms, 1e-7, 1.0 - 1e-7)))
+    score = ops.log(ops.maximum(1.0 - similarity, 1e-12)) + gumbel
+    _, candidates = ops.top_k(score, num_clusters)  # (L,)
+    rank = ops.maximum(ops.cumsum(ops.cast(dead, "int32")) - 1, 0)  # (L,)
+    new = ops.take(keys, ops.take(candidates, rank), axis=0)  # (L, dim)
+
+    alive = ops.cast(ops.logical_not(dead), "float32")
+    mean_variance = ops.sum(variances * alive) / ops.maximum(ops.sum(alive), 1.0)
+    centroids = ops.where(dead[:, None], new, centroids)
+    variances = ops.where(dead, ops.maximum(mean_variance, MINIMUM_VARIANCE), variances)
+    usage = ops.where(dead, 1.0 / num_clusters, usage)
+    return centroids, variances, usage / ops.sum(usage)
+
+
+class MomentumClusters(keras.layers.Layer):
+    """Owns the clusters' state: weights `centroids`, `variances` and `usage`, float32.
+
+    Until the first k-means the centroids are random directions and `usage` is zero, which is how
+    the layer knows. From then on `usage` sums to 1.
+
+    Args:
+        num_clusters: integer >= 2, L.
+        dim: integer >= 1, the length of a key.
+        centroid_momentum: float in [0, 1]. Defaults to 0.99.
+        variance_momentum: float in [0, 1]. Defaults to 0.99.
+        seed: integer, for the random directions. Defaults to 0.
+    """
+
+    def __init__(
+        self,
+        num_clusters,
+        dim,
+        centroid_momentum=0.99,
+        variance_momentum=0.99,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.centroid_momentum = centroid_momentum
+        self.variance_momentum = variance_momentum
+        state = dict(dtype="float32", trainable=False, aggregation="only_first_replica")
+        self.centroids = self.add_weight(
+            shape=(num_clusters, dim),
+            initializer=keras.initializers.RandomNormal(stddev=1.0, seed=seed),
+            name="centroids",
+            **state,
+        )
+        self.centroids.assign(normalize(self.centroids))
+        self.variances = self.add_weight(
+            shape=(num_clusters,), initializer="ones", name="variances", **state
+        )
+        self.usage = self.add_weight(
+            shape=(num_clusters,), initializer="zeros", name="usage", **state
+        )
+        self.built = True
+
+    @property
+    def started(self):
+        """Boolean scalar: the first k-means has been done."""
+        return ops.sum(self.usage) > 0.0
+
+    def assign(self, vectors):
+        """The cluster of each `(n, dim)` vector: `(n,)` int32."""
+        return assign(vectors, self.centroids.value)
+
+    def follow(self, keys, assignments, queue, may_start, draw):
+        """Moves the state on by one step, and starts or mends the clusters where that is due.
+
+        Each weight is assigned once, with the value of a conditional: an assignment *inside* a
+        conditional fails under `tf.distribute`.
+
+        Args:
+            keys: `(batch, dim)`: the keys of all replicas.
+            assignments: `(batch,)`: their clusters.
+            queue: `(K, dim)`: the queued keys, for k-means and for new clusters.
+            may_start: boolean scalar: warm-up is over and the queue is full.
+            draw: function of a shape that returns uniform random numbers.
+
+        Returns:
+            int32 scalar: how many dead clusters were re-seeded.
+        """
+        state = (self.centroids.value, self.variances.value, self.usage.value)
+        num_clusters, queue_size = self.centroids.shape[0], queue.shape[0]
+
+        def start():
+            return *spherical_kmeans(queue, draw((num_clusters,))), ops.zeros((), "int32")
+
+        def wait():
+            return *state, ops.zeros((), "int32")
+
+        def move():
+            centroids, variances = update(
+                *state[:2], keys, assignments, self.centroid_momentum, self.variance_momentum
+            )
+            usage = update_usage(state[2], assignments)
+            dead = ops.sum(ops.cast(is_dead(usage), "int32"))
+            moved = (centroids, variances, usage)
+            mended = ops.cond(
+                dead > 0, lambda: reseed(*moved, queue, draw((queue_size,))), lambda: moved
+            )
+            return *mended, dead
+
+        *state, reseeded = ops.cond(self.started, move, lambda: ops.cond(may_start, start, wait))
+        for weight, value in zip((self.centroids, self.variances, self.usage), state, strict=True):
+            weight.assign(value)
+        return reseeded

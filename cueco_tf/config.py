@@ -1,0 +1,185 @@
+"""The configuration of a training run: defaults, presets of the data sets, checks, JSON.
+
+Imports nothing heavy, so the command line can teach and refuse without TensorFlow.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+DATASETS = ("digits", "cifar10", "cifar100", "imagenet100", "folder:PATH", "tfds:NAME")
+ENCODER_NAMES = ("resnet10", "resnet18", "resnet34", "resnet50")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's result. Field names are those of the command line.
+
+    `None` stands for "the data set's own": `clusters` becomes its number of classes (100 where
+    unknown), `queue_size` is cut to its number of images, and `image_size` is its native size.
+    """
+
+    dataset: str
+    encoder: str = "resnet18"
+    width: int = 64
+    image_size: int | None = None
+    epochs: int = 200
+    batch_size: int = 256
+    learning_rate: float = 0.06  # at the given batch size; cosine to 0 after the warm-up
+    weight_decay: float = 1e-3  # decoupled; with momentum 0.9 about PyTorch's coupled 1e-4
+    learning_rate_warmup: float = 0.1  # epochs of linear rise, as a share of all
+    clusters: int | None = None
+    queue_size: int = 4096
+    temperature: float = 0.2
+    loss_weights: tuple = (1.0, 0.3, 0.3)
+    assign_by: str = "key"
+    symmetric: bool = False
+    warmup_epochs: float | None = None  # on the contrastive loss alone; None: a tenth of all
+    crop_scale: tuple = (0.2, 1.0)
+    flip: float = 0.5
+    jitter: tuple = (0.4, 0.4, 0.4, 0.1)
+    gray: float = 0.2
+    blur: float = 0.0
+    solarise: float = 0.0
+    seed: int = 0
+    train_images: int | None = None  # filled in by `resolve`, as is what follows
+    num_classes: int | None = None
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if field.type is tuple:
+                value = tuple(float(v) for v in getattr(self, field.name))
+                object.__setattr__(self, field.name, value)
+        for name, rule, holds in self._rules():
+            if not holds:
+                raise ConfigError(name, rule, getattr(self, name))
+
+    def _rules(self):
+        kind, _, rest = self.dataset.partition(":")
+        known = kind in PRESETS and bool(rest) == (kind in ("folder", "tfds"))
+        yield "dataset", f"one of {', '.join(DATASETS)}", known
+        yield "encoder", f"one of {', '.join(ENCODER_NAMES)}", self.encoder in ENCODER_NAMES
+        for name in ("width", "epochs", "batch_size"):
+            yield name, "at least 1", getattr(self, name) >= 1
+        yield "image_size", "at least 8", self.image_size is None or self.image_size >= 8
+        yield "learning_rate", "positive", self.learning_rate > 0
+        yield "weight_decay", "at least 0", self.weight_decay >= 0
+        yield "learning_rate_warmup", "in [0, 1)", 0 <= self.learning_rate_warmup < 1
+        yield "queue_size", "at least 2", self.queue_size >= 2
+        if self.clusters is not None:
+            yield "clusters", "at least 2", self.clusters >= 2
+            rule = f"at most the queue size, {self.queue_size}"
+            yield "clusters", rule, self.clusters <= self.queue_size
+        yield "temperature", "positive", self.temperature > 0
+        weights = self.loss_weights
+        three = len(weights) == 3 and min(weights) >= 0 and max(weights) > 0
+        yield "loss_weights", "three numbers >= 0, not all 0", three
+        yield "assign_by", '"key" or "query"', self.assign_by in ("key", "query")
+        if self.warmup_epochs is not None:
+            within = 0 <= self.warmup_epochs <= self.epochs
+            yield "warmup_epochs", f"in [0, epochs={self.epochs}]", within
+        for name in ("flip", "gray", "blur", "solarise"):
+            yield name, "in [0, 1]", 0 <= getattr(self, name) <= 1
+        yield "seed", "in [0, 2**31)", 0 <= self.seed < 2**31
+
+    @classmethod
+    def for_dataset(cls, dataset, **given):
+        """The preset of a data set, with what is given (and not None) in place of its values."""
+        preset = PRESETS.get(dataset.partition(":")[0], {})
+        given = {name: value for name, value in given.items() if value is not None}
+        return cls(dataset=dataset, **{**preset, **given})
+
+    def resolve(self, train_images, image_size, num_classes):
+        """Fills in what depends on the data set.
+
+        Raises:
+            ConfigError: when the values do not fit the data set.
+        """
+        queue_size = min(self.queue_size, train_images)
+        clusters = self.clusters or min(num_classes or 100, queue_size)
+        return dataclasses.replace(
+            self,
+            train_images=train_images,
+            image_size=image_size,
+            num_classes=num_classes,
+            queue_size=queue_size,
+            clusters=clusters,
+        )
+
+    @property
+    def steps_per_epoch(self):
+        """Batches an epoch, the last of which may be smaller."""
+        return -(-self.train_images // self.batch_size)
+
+    def augment(self):
+        """The two-view augmentation of this configuration."""
+        from cueco_tf.augment import TwoViews  # needs TensorFlow
+
+        return TwoViews(
+            crop_scale=self.crop_scale,
+            flip=self.flip,
+            jitter=self.jitter,
+            gray=self.gray,
+            blur=self.blur,
+            solarise=self.solarise,
+        )
+
+    def save(self, path):
+        """Writes the configuration as JSON."""
+        Path(path).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path):
+        """Reads a configuration written by `save`.
+
+        Raises:
+            ValueError: for fields that this version does not know, or values out of range.
+        """
+        fields = json.loads(Path(path).read_text())
+        unknown = set(fields) - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise ValueError(f"{path} holds unknown fields: {', '.join(sorted(unknown))}.")
+        return cls(**fields)
+
+    def differences(self, other):
+        """Fields in which two configurations differ: `{name: (own value, other value)}`."""
+        own, others = dataclasses.asdict(self), dataclasses.asdict(other)
+        return {name: (own[name], others[name]) for name in own if own[name] != others[name]}
+
+
+class ConfigError(ValueError):
+    """A value breaks its rule. The message names the field as the command line does."""
+
+    def __init__(self, name, rule, value):
+        self.name = name
+        option = "--" + name.replace("_", "-")
+        super().__init__(f"{option} should be {rule}. Received: {value!r}")
+
+
+# Each preset with its command, what it costs and what it gave: see the README's table of results.
+PRESETS = {
+    # python -m cueco_tf.train --dataset digits
+    # Handwritten digits must not be mirrored, and their crops must leave them readable.
+    "digits": dict(
+        encoder="resnet10",
+        width=16,
+        image_size=16,
+        epochs=60,
+        batch_size=128,
+        learning_rate=0.12,
+        queue_size=1024,
+        flip=0.0,
+        gray=0.0,
+        jitter=(0.4, 0.4, 0.0, 0.0),
+    ),
+    # python -m cueco_tf.train --dataset cifar10
+    "cifar10": dict(),
+    # python -m cueco_tf.train --dataset cifar100
+    "cifar100": dict(),
+    # python -m cueco_tf.train --dataset imagenet100
+    "imagenet100": dict(image_size=224, blur=0.5, solarise=0.2, queue_size=16384),
+    # python -m cueco_tf.train --dataset folder:PATH
+    "folder": dict(image_size=224, blur=0.5, solarise=0.2),
+    # python -m cueco_tf.train --dataset tfds:NAME
+    "tfds": dict(),
+}

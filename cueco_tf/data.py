@@ -1,0 +1,220 @@
+"""Data sets: `digits`, `cifar10`, `cifar100`, `imagenet100`, `folder:PATH`, `tfds:NAME`.
+
+A data set is a training split and, where there are labels, a test split. A split is either one
+array in memory (small images) or a list of files that are decoded as they stream (large ones);
+both know how to make the training views of any step and the plain images for evaluation.
+"""
+
+import dataclasses
+import os
+import warnings
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from cueco_tf import files, views
+from cueco_tf.config import DATASETS
+
+_SMALL = 64  # pixels: up to here a TFDS set is held in memory, above it is streamed
+_LARGE_SIZE = 224
+_TEST_SHARE = 0.2
+
+
+class DataError(ValueError):
+    """The data set is unknown, missing or unusable; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySplit:
+    """Images in memory: `images` uint8 `(n, size, size, 3)`, `labels` int32 `(n,)` or None."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+
+    def __len__(self):
+        return len(self.images)
+
+    @property
+    def image_size(self):
+        return self.images.shape[1]
+
+    def training_batches(self, batch_size, augment, seed, first_step):
+        """Endless `((view1, view2), labels)` batches from `first_step` on."""
+        return views.from_arrays(self.images, self.labels, batch_size, augment, seed, first_step)[0]
+
+    def plain_batches(self, batch_size=256):
+        """The images without augmentation, in order: uint8 batches."""
+        with tf.device("CPU"):
+            return tf.data.Dataset.from_tensor_slices(self.images).batch(batch_size).prefetch(2)
+
+    def sample(self, count, seed=0):
+        """A random part of the split, the same for the same seed."""
+        if count >= len(self):
+            return self
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        return ArraySplit(self.images[chosen], None if self.labels is None else self.labels[chosen])
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """A data set: `train` and `test` splits; `test` is None where there are no labels."""
+
+    name: str
+    train: object
+    test: object | None
+    class_names: tuple | None
+
+    @property
+    def num_classes(self):
+        return None if self.class_names is None else len(self.class_names)
+
+
+def load(name, data_dir=None, image_size=None):
+    """Loads a data set by name.
+
+    Args:
+        name: one of `config.DATASETS`. `folder:PATH` takes images of any size and format at any
+            depth; where all of them lie in two or more direct sub-folders of PATH, these are the
+            classes. `tfds:NAME` is any TensorFlow Datasets set with an `image` feature.
+        data_dir: where TensorFlow Datasets keeps its sets; beats the environment's
+            `TFDS_DATA_DIR`, which beats `~/tensorflow_datasets`. Empty means unset.
+        image_size: integer, the height and width to train at, or None for the native size (224 for
+            images above 64 pixels).
+
+    Returns:
+        `ImageSet`.
+
+    Raises:
+        DataError: for an unknown name, or a set that is missing or holds no usable image.
+    """
+    kind, _, rest = name.partition(":")
+    if name == "digits":
+        return _digits(image_size)
+    if name in ("cifar10", "cifar100"):
+        return _tfds(name, name, data_dir, image_size)
+    if name == "imagenet100":
+        return _tfds(name, "imagenet2012", data_dir, image_size, imagenet100_classes())
+    if kind == "folder" and rest:
+        return _folder(name, Path(rest).expanduser(), image_size)
+    if kind == "tfds" and rest:
+        return _tfds(name, rest, data_dir, image_size)
+    raise DataError(f"Unknown data set {name!r}. Choose one of: {', '.join(DATASETS)}.")
+
+
+def imagenet100_classes():
+    """The WordNet ids of the 100 ImageNet classes that make up ImageNet-100, sorted."""
+    text = resources.files("cueco_tf").joinpath("imagenet100_wnids.txt").read_text()
+    return tuple(sorted(text.split()))
+
+
+def _digits(image_size):
+    digits = load_digits()
+    images = np.round(digits.images[..., None] * (255 / 16)).astype(np.uint8)
+    labels = digits.target.astype(np.int32)
+    split = train_test_split(images, labels, test_size=_TEST_SHARE, stratify=labels, random_state=0)
+    train_x, test_x, train_y, test_y = split
+    names = tuple(str(name) for name in digits.target_names)
+    train, test = (
+        _array_split(*pair, image_size) for pair in ((train_x, train_y), (test_x, test_y))
+    )
+    return ImageSet("digits", train, test, names)
+
+
+def _array_split(images, labels, image_size):
+    """Brings `(n, height, width, 1 or 3)` images to RGB and to the wanted size."""
+    size = image_size or max(images.shape[1:3])
+    if images.shape[1:3] != (size, size):
+        blocks = (images[i : i + 4096] for i in range(0, len(images), 4096))
+        resized = [tf.image.resize(block, (size, size), antialias=True).numpy() for block in blocks]
+        images = np.clip(np.round(np.concatenate(resized)), 0, 255).astype(np.uint8)
+    return ArraySplit(np.repeat(images, 3 // images.shape[-1], axis=-1), labels)
+
+
+def _folder(name, folder, image_size):
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}. Give an existing one: folder:PATH.")
+    found, skipped = files.scan(folder)
+    if skipped:
+        shown = "".join(f"\n  {path}: {reason}" for path, reason in skipped[:10])
+        more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+        warnings.warn(
+            f"Skipped {len(skipped)} unreadable images in {folder}:{shown}{more}", stacklevel=3
+        )
+    if not found:
+        raise DataError(f"No readable image in {folder} or the folders below it.")
+    split = files.FileSplit.of(found, None, image_size or _native_size(found))
+    parents = sorted({image.path.parent for image in found})
+    if len(parents) < 2 or any(parent.parent != folder for parent in parents):
+        return ImageSet(name, split, None, None)
+    number = {parent: i for i, parent in enumerate(parents)}
+    labels = np.array([number[image.path.parent] for image in found], np.int32)
+    stratify = (
+        labels if np.bincount(labels).min() >= 2 and len(found) >= 10 * len(parents) else None
+    )
+    train, test = train_test_split(
+        np.arange(len(found)), test_size=_TEST_SHARE, stratify=stratify, random_state=0
+    )
+    split = dataclasses.replace(split, labels=labels)
+    names = tuple(parent.name for parent in parents)
+    return ImageSet(name, split.take(np.sort(train)), split.take(np.sort(test)), names)
+
+
+def _native_size(found):
+    side = int(np.median([min(image.width, image.height) for image in found]))
+    return max(side, 8) if side <= _SMALL else _LARGE_SIZE
+
+
+def _tfds(name, tfds_name, data_dir, image_size, classes=None):
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or None
+    builder = _prepared_builder(name, tfds_name, data_dir)
+    features = builder.info.features
+    image = features.get("image") if hasattr(features, "get") else None
+    if image is None or len(image.shape) != 3:
+        raise DataError(f"The TFDS set {tfds_name} has no `image` feature. It has: {features}.")
+    test = next((split for split in ("test", "validation") if split in builder.info.splits), None)
+    # Without a test split, the last fifth of the training split is held out.
+    splits = ("train", test) if test else ("train[:80%]", "train[80%:]")
+    label = features.get("label")
+    names = tuple(label.names) if hasattr(label, "names") else None
+    small = None not in image.shape and max(image.shape[:2]) <= _SMALL
+    if small:
+        train, test = (_tfds_arrays(builder, split, names, image_size) for split in splits)
+    else:
+        size = image_size or _LARGE_SIZE
+        train, test = (files.extract(builder, split, names, classes, size) for split in splits)
+    return ImageSet(name, train, test if names else None, classes or names)
+
+
+def _prepared_builder(name, tfds_name, data_dir):
+    import tensorflow_datasets as tfds  # a second to import, and not every data set needs it
+
+    folder = data_dir or Path("~/tensorflow_datasets").expanduser()
+    try:
+        builder = tfds.builder(tfds_name, data_dir=data_dir)
+        # Does nothing when the set is there; otherwise downloads it.
+        builder.download_and_prepare()
+    except Exception as error:  # TFDS and what it calls raise many kinds
+        reason = str(error).strip().splitlines()
+        raise DataError(
+            f"The data set {name} is not in {folder} and could not be prepared "
+            f"({type(error).__name__}: {reason[0] if reason else 'no reason given'}). Name the "
+            f"folder that holds it with --data-dir or TFDS_DATA_DIR, or prepare it on a machine "
+            f"with network: tfds build {tfds_name}"
+        ) from error
+    return builder
+
+
+def _tfds_arrays(builder, split, names, image_size):
+    import tensorflow_datasets as tfds
+
+    keys = ("image", "label") if names else ("image",)
+    dataset = builder.as_dataset(split=split, shuffle_files=False)
+    dataset = dataset.map(lambda example: {key: example[key] for key in keys}).batch(4096)
+    batches = list(tfds.as_numpy(dataset))
+    images = np.concatenate([batch["image"] for batch in batches])
+    labels = np.concatenate([batch["label"] for batch in batches]) if names else None
+    return _array_split(images, None if labels is None else labels.astype(np.int32), image_size)

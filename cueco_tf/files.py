@@ -1,0 +1,269 @@
+"""Images that stay files: scanned once by their headers, decoded and cropped as they stream.
+
+Pillow reads every common format, scales a JPEG down while it decodes it, crops and resizes in one
+pass, and lets other threads run meanwhile; memory holds a few batches, whatever the folder's size.
+"""
+
+import concurrent.futures
+import dataclasses
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from cueco_tf import views
+
+_ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 stand for images on their side
+_WORKERS = min(32, 2 * (os.cpu_count() or 1))
+_EVALUATION_CROP = 0.875  # the share of the shorter side in the usual central test crop, 224 / 256
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+    """A readable image: its path, and its size as a person sees it (EXIF rotation applied)."""
+
+    path: Path
+    width: int
+    height: int
+
+
+def scan(folder):
+    """Finds the images in a folder and the folders below it.
+
+    Only headers are read. Files whose names are not those of an image format, and hidden files,
+    are passed over.
+
+    Args:
+        folder: path.
+
+    Returns:
+        `(found, skipped)`: a list of `ImageFile` in the order of their paths, and a list of
+        `(path, reason)` for unreadable images.
+    """
+    suffixes = set(Image.registered_extensions())
+    paths = [
+        Path(root, name)
+        for root, _, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in suffixes and not name.startswith(".")
+    ]
+    return _headers(sorted(paths), f"Reading {folder}")
+
+
+def _headers(paths, title):
+    found, skipped = [], []
+    with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
+        results = tqdm(pool.map(_header, paths), title, len(paths), unit="file", leave=False)
+        for path, result in zip(paths, results, strict=True):
+            if isinstance(result, ImageFile):
+                found.append(result)
+            else:
+                skipped.append((path, result))
+    return found, skipped
+
+
+def _header(path):
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if image.getexif().get(_ORIENTATION, 1) >= 5:
+                width, height = height, width
+            return ImageFile(path, width, height)
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        return _reason(error)
+
+
+def _reason(error):
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _crops(path, boxes, size):
+    """Decodes one image and cuts boxes (top, left, bottom, right; parts of its size) out of it.
+
+    Returns:
+        uint8 `(len(boxes), size, size, 3)`.
+    """
+    with Image.open(path) as image:
+        # A JPEG decodes to an eighth, a quarter or half its size where even the smallest crop
+        # then still has enough pixels.
+        smallest = min(min(box[2] - box[0], box[3] - box[1]) for box in boxes)
+        image.draft("RGB", (int(size / smallest) + 1,) * 2)
+        image = ImageOps.exif_transpose(image)
+        if image.mode == "I;16":
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image = image.convert("RGB")
+        height, width = image.height, image.width
+        crops = [
+            image.resize(
+                (size, size),
+                Image.Resampling.BILINEAR,
+                box=(left * width, top * height, right * width, bottom * height),
+                reducing_gap=2.0,
+            )
+            for top, left, bottom, right in np.clip(np.asarray(boxes, float), 0, 1)
+        ]
+    return np.stack([np.asarray(crop) for crop in crops])
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSplit:
+    """Images on disk.
+
+    `paths` is an `(n,)` array of strings, `aspects` float32 `(n,)` (height over width), `labels`
+    int32 `(n,)` or None, `image_size` the height and width to train at.
+    """
+
+    paths: np.ndarray
+    aspects: np.ndarray
+    labels: np.ndarray | None
+    image_size: int
+
+    @classmethod
+    def of(cls, found, labels, image_size):
+        """Makes a split of a list of `ImageFile`."""
+        paths = np.array([str(image.path) for image in found])
+        aspects = np.array([image.height / image.width for image in found], np.float32)
+        return cls(paths, aspects, labels, image_size)
+
+    def __len__(self):
+        return len(self.paths)
+
+    def take(self, chosen):
+        """The split of the chosen indices."""
+        labels = None if self.labels is None else self.labels[chosen]
+        return FileSplit(self.paths[chosen], self.aspects[chosen], labels, self.image_size)
+
+    def sample(self, count, seed=0):
+        """A random part of the split, the same for the same seed."""
+        if count >= len(self):
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+    def training_batches(self, batch_size, augment, seed, first_step):
+        """Endless `((view1, view2), labels)` batches from `first_step` on.
+
+        An image that turns out to be unreadable is left out of its batch, with a warning.
+        """
+        decoder = _Decoder(self.paths, self.image_size)
+        labels = self.labels
+        if labels is None:
+            labels = np.full(len(self), views.UNLABELLED, np.int32)
+        with tf.device("CPU"):
+            aspects, labels = tf.constant(self.aspects), tf.constant(labels)
+
+        def batch(step):
+            index = views.shuffled_indices(step, len(self), batch_size, seed)
+            aspect, count, key = tf.gather(aspects, index), tf.shape(index)[0], (seed, step)
+            boxes = [augment.crop_boxes(count, key, view, aspect) for view in (0, 1)]
+            crops, kept = decoder(index, tf.stack(boxes, axis=1))
+            finished = tuple(augment.finish(crops[:, view], key, view) for view in (0, 1))
+            return finished, tf.boolean_mask(tf.gather(labels, index), kept)
+
+        steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
+        # Two batches at a time: their images already decode in parallel.
+        return steps.map(batch, num_parallel_calls=2).prefetch(2)
+
+    def plain_batches(self, batch_size=256):
+        """The central crop of each image, in order: uint8 batches.
+
+        Raises:
+            OSError: for an image that cannot be read, so that results never lose their order.
+        """
+        height = np.minimum(1.0, 1.0 / self.aspects) * _EVALUATION_CROP
+        width = np.minimum(1.0, self.aspects) * _EVALUATION_CROP
+        boxes = np.stack([0.5 - height / 2, 0.5 - width / 2, 0.5 + height / 2, 0.5 + width / 2], 1)
+        with tf.device("CPU"):
+            boxes = tf.constant(boxes[:, None], tf.float32)
+        decoder = _Decoder(self.paths, self.image_size, strict=True)
+
+        def batch(index):
+            return decoder(index, tf.gather(boxes, index))[0][:, 0]
+
+        indices = tf.data.Dataset.range(len(self)).batch(batch_size)
+        return indices.map(batch, num_parallel_calls=2).prefetch(2)
+
+
+class _Decoder:
+    """Decodes the images of a batch in parallel, from within a `tf.data` pipeline."""
+
+    def __init__(self, paths, size, strict=False):
+        self.paths = paths
+        self.size = size
+        self.strict = strict
+        self.failed = set()
+        self.pool = concurrent.futures.ThreadPoolExecutor(_WORKERS)
+
+    def __call__(self, index, boxes):
+        """`index` `(batch,)` and `boxes` `(batch, views, 4)` give crops, uint8
+        `(kept, views, size, size, 3)`, and a mask of those kept, `(batch,)`."""
+        crops, kept = tf.numpy_function(self._decode, (index, boxes), (tf.uint8, tf.bool))
+        crops.set_shape((None, boxes.shape[1], self.size, self.size, 3))
+        kept.set_shape((None,))
+        return crops, kept
+
+    def _decode(self, index, boxes):
+        results = list(self.pool.map(self._try, index, boxes))
+        kept = np.array([result is not None for result in results])
+        shape = (0, boxes.shape[1], self.size, self.size, 3)
+        good = [result for result in results if result is not None]
+        return np.stack(good) if good else np.zeros(shape, np.uint8), kept
+
+    def _try(self, i, boxes):
+        path = self.paths[i]
+        try:
+            return _crops(path, boxes, self.size)
+        except Exception as error:  # a damaged file can make a decoder raise anything
+            if self.strict:
+                raise OSError(f"Cannot read {path}: {_reason(error)}") from error
+            if path not in self.failed:
+                self.failed.add(path)
+                warnings.warn(f"Skipped {path}: {_reason(error)}", stacklevel=2)
+            return None
+
+
+def extract(builder, split, names, classes, image_size):
+    """Writes the encoded images of a TFDS split out as files, once, and returns them as a split.
+
+    TFDS keeps images in record files that can only be read in order. As files they can be shuffled
+    perfectly, resumed at any step and cropped while they are decoded, at the price of disk space.
+
+    Args:
+        builder: a prepared TFDS builder.
+        split: name of the split.
+        names: its class names, or None without labels.
+        classes: the names of the classes to keep, which then get these numbers; None for all.
+        image_size: integer, the height and width to train at.
+
+    Returns:
+        `FileSplit`.
+    """
+    import tensorflow_datasets as tfds
+
+    number = {name: i for i, name in enumerate(classes or names or ())}
+    wanted = "" if classes is None else f"-{len(classes)}-classes"
+    safe = "".join(c if c.isalnum() else "_" for c in split)
+    target = Path(builder.data_dir, f"cueco_tf_files{wanted}", safe)
+    if not target.exists():
+        partial = target.with_name(f"{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        dataset = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        total = builder.info.splits[split].num_examples
+        title = f"Unpacking {builder.name} {split}"
+        for i, example in enumerate(tqdm(tfds.as_numpy(dataset), title, total, unit="image")):
+            name = names[example["label"]] if names else None
+            if name is None or name in number:
+                kind = "png" if example["image"].startswith(b"\x89PNG") else "jpg"
+                label = "" if name is None else f"-{number[name]}"
+                (partial / f"{i:08d}{label}.{kind}").write_bytes(example["image"])
+        partial.rename(target)
+    found, _ = scan(target)
+    labels = None
+    if names:
+        labels = np.array([int(image.path.stem.split("-")[1]) for image in found], np.int32)
+    return FileSplit.of(found, labels, image_size)

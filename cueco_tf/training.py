@@ -1,0 +1,178 @@
+"""One training run from configuration to scores: what the command line does, as a function."""
+
+import dataclasses
+import signal
+
+import keras
+import numpy as np
+from keras import ops
+
+from cueco_tf import checkpoints, data
+from cueco_tf.checkpoints import CheckpointError
+from cueco_tf.data import DataError
+from cueco_tf.encoders import to_stock_layers
+from cueco_tf.evaluation import score_features
+from cueco_tf.recording import Interrupted, KnnMonitor, Progress, RunRecorder
+from cueco_tf.runs import build_model, save_network
+
+__all__ = ["CheckpointError", "DataError", "train"]
+
+# The monitor looks at a sample, ten times a run: enough to see a trend, cheap enough to forget.
+_MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
+_SCORED_TRAIN, _SCORED_TEST = 50_000, 10_000
+# Raw pixels are scored beside the features where that takes seconds.
+_RAW_LIMIT = 5_000_000  # numbers in the training images
+
+
+def train(config, folder, data_dir=None, resume=False):
+    """Trains a run, or goes on with it, and scores it.
+
+    Args:
+        config: `RunConfig`.
+        folder: `RunFolder`.
+        data_dir: where TensorFlow Datasets keeps its sets, or None.
+        resume: whether to go on with the run in the folder, if there is one.
+
+    Returns:
+        The exit code: 0 when finished, 128 + the signal's number when stopped by SIGINT or SIGTERM.
+
+    Raises:
+        ConfigError, RunError, DataError, CheckpointError: for what the user has to mend.
+        FloatingPointError: when the loss is no longer finite.
+    """
+    images = data.load(config.dataset, data_dir, config.image_size)
+    resolved = config.resolve(len(images.train), images.train.image_size, images.num_classes)
+    started = resume and folder.config.exists()
+    if started:
+        folder.check_same(config, resolved)
+    else:
+        folder.create(resolved)
+    config = resolved
+    model = build_model(config)
+    put_means_back = checkpoints.restore(folder.checkpoints, model) if started else None
+    _introduce(config, images, model, folder)
+
+    with _StopSignal() as stop:
+        progress = Progress(config.epochs * config.steps_per_epoch)
+        callbacks = [
+            keras.callbacks.TensorBoard(folder.logs, write_graph=False),
+            RunRecorder(folder, config, lambda: stop.received is not None, put_means_back),
+            progress,
+        ]
+        if images.test is not None:
+            sample = images.train.sample(_MONITOR_TRAIN), images.test.sample(_MONITOR_TEST)
+            every = max(1, config.epochs // _MONITORED)
+            callbacks.insert(0, KnnMonitor(*sample, every, config.epochs))
+        try:
+            _fit(model, config, images.train, callbacks)
+        except Interrupted:
+            progress.close()
+            print(
+                f"Stopped by {stop.received.name}; the state at step {int(model.step.value)} is "
+                f"saved. Go on with: python -m cueco_tf.train --run-dir {folder.path} --resume"
+            )
+            return 128 + stop.received
+        finally:
+            progress.close()
+    _finish(config, images, model, folder)
+    return 0
+
+
+def _introduce(config, images, model, folder):
+    """Prints what is about to happen."""
+    for name, value in dataclasses.asdict(config).items():
+        print(f"  {name:22} {value}")
+    encoder, head = model.encoder.count_params(), model.head.count_params()
+    test = "no labels" if images.test is None else f"{len(images.test)} test images"
+    print(
+        f"{len(images.train)} training images, {test}; encoder {encoder:,} parameters, projection "
+        f"head {head:,}; {config.epochs} epochs of {config.steps_per_epoch} steps, from step "
+        f"{int(model.step.value)}\nRun folder: {folder.path}"
+    )
+
+
+def _fit(model, config, split, callbacks):
+    """Trains from the model's step to the end, beginning with what is left of the epoch."""
+    per_epoch = config.steps_per_epoch
+    while (step := int(model.step.value)) < config.epochs * per_epoch:
+        epoch, done = divmod(step, per_epoch)
+        model.fit(
+            split.training_batches(config.batch_size, model.augment, config.seed, step),
+            initial_epoch=epoch,
+            epochs=epoch + 1 if done else config.epochs,
+            steps_per_epoch=per_epoch - done,
+            callbacks=callbacks,
+            verbose=0,
+        )
+
+
+def _finish(config, images, model, folder):
+    """Saves the encoder, scores it and prints the table."""
+    encoder = to_stock_layers(model.encoder)
+    save_network(folder.encoder, encoder)
+    scores = dict.fromkeys(("knn_top1", "linear_top1", "nmi", "acc", "ari", "online_top1"))
+    raw = None
+    if images.test is not None:
+        print("Scoring the frozen features ...")
+        train, test = images.train.sample(_SCORED_TRAIN), images.test.sample(_SCORED_TEST)
+        train_x, test_x = (encoder.predict(s.plain_batches(), verbose=0) for s in (train, test))
+        scores |= score_features(train_x, train.labels, test_x, test.labels, config.seed)
+        predicted = ops.convert_to_numpy(model.probe(test_x)).argmax(axis=1)
+        scores["online_top1"] = float(np.mean(predicted == test.labels))
+        if isinstance(images.train, data.ArraySplit) and images.train.images.size <= _RAW_LIMIT:
+            pixels = [split.images.reshape(len(split), -1) / 255 for split in (train, test)]
+            raw = score_features(pixels[0], train.labels, pixels[1], test.labels, config.seed)
+    last = folder.read_metrics()[-1]
+    summary = scores | {
+        "dataset": config.dataset,
+        "epochs": config.epochs,
+        "loss": last["loss"],
+        "usage_entropy": last["usage_entropy"],
+        "dead_clusters": last["dead_clusters"],
+    }
+    folder.write_summary(summary)
+    _print_scores(scores, raw)
+    print(
+        f"Run folder: {folder.path}\n"
+        f'Encoder:    cueco_tf.load_encoder("{folder.path}")(images) -> features '
+        f"(n, {encoder.output_shape[-1]})"
+    )
+
+
+def _print_scores(scores, raw):
+    if scores["knn_top1"] is None:
+        print("No labels, so no scores.")
+        return
+    rows = (
+        ("k-NN top-1", "knn_top1"),
+        ("linear top-1", "linear_top1"),
+        ("NMI", "nmi"),
+        ("ACC", "acc"),
+        ("ARI", "ari"),
+    )
+    print(f"\n{'test split, %':14}{'CueCo':>8}" + (f"{'raw pixels':>13}" if raw else ""))
+    for title, name in rows:
+        beside = f"{100 * raw[name]:13.1f}" if raw else ""
+        print(f"{title:14}{100 * scores[name]:8.1f}{beside}")
+    print("NMI, ACC, ARI: k-means on the test features, k = number of classes.\n")
+
+
+class _StopSignal:
+    """Notes SIGINT and SIGTERM while it is entered; a second one takes its usual course."""
+
+    def __init__(self):
+        self.received = None
+
+    def __enter__(self):
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._former = {number: signal.signal(number, self._note) for number in numbers}
+        return self
+
+    def _note(self, number, frame):
+        self.received = signal.Signals(number)
+        signal.signal(number, self._former[number])
+        print(f"\n{self.received.name}: saving after this step ...", flush=True)
+
+    def __exit__(self, *exception):
+        for number, former in self._former.items():
+            signal.signal(number, former)

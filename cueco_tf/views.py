@@ -1,0 +1,165 @@
+"""Turns whatever `fit` accepts into batches of `((view1, view2), labels)`.
+
+Order and augmentation are functions of (seed, epoch, step): the batch of any step can be made
+without making those before it, so training resumes in the middle of an epoch with the very
+images it would have seen.
+"""
+
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+UNLABELLED = -1
+
+
+def from_arrays(images, labels, batch_size, augment, seed, first_step):
+    """Endless batches from images held in memory, shuffled anew each epoch.
+
+    Args:
+        images: `(n, height, width, 3)` array, pixels 0 to 255.
+        labels: `(n,)` integers, or None.
+        batch_size: integer >= 1; the last batch of an epoch may be smaller.
+        augment: function of `(images, seed)` that returns two views.
+        seed: integer.
+        first_step: integer: the step to begin with.
+
+    Returns:
+        `(dataset, steps_per_epoch)`.
+    """
+    count = len(images)
+    steps_per_epoch = -(-count // batch_size)
+    labels = np.full(count, UNLABELLED) if labels is None else labels
+    with tf.device("CPU"):
+        images, labels = tf.constant(images), tf.constant(labels, tf.int32)
+
+    def batch(step):
+        index = shuffled_indices(step, count, batch_size, seed)
+        return augment(tf.gather(images, index), (seed, step)), tf.gather(labels, index)
+
+    steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
+    dataset = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return dataset, steps_per_epoch
+
+
+def shuffled_indices(step, count, batch_size, seed):
+    """The images of one step: `(batch,)` int64, every image once an epoch, in an order that is a
+    function of the seed and the epoch. No permutation is held in memory."""
+    steps_per_epoch = -(-count // batch_size)
+    epoch, start = step // steps_per_epoch, (step % steps_per_epoch) * batch_size
+    place = tf.range(start, tf.minimum(start + batch_size, count))
+    seed = tf.stack([tf.constant(seed, tf.int64), epoch])
+    return tf.random.experimental.index_shuffle(place, seed=seed, max_index=count - 1)
+
+
+def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoch=None):
+    """Batches from a user's batched `tf.data.Dataset`.
+
+    Its elements may be images; `(images, labels)`, the second of rank 1; `(view1, view2)`, the
+    second of rank 4; or `((view1, view2), labels)`. Ready-made views pass through untouched.
+
+    Returns:
+        `(dataset, steps_per_epoch)`; the latter is None when nothing tells how long an epoch is.
+
+    Raises:
+        ValueError: for elements of another structure or shape, or an endless data set without
+            `steps_per_epoch`.
+    """
+    split = _splitter(dataset.element_spec, image_shape)
+    length = int(dataset.cardinality())
+    if steps_per_epoch is None and length == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("The dataset never ends: pass `steps_per_epoch` to `fit`.")
+    if length == 0:
+        raise ValueError("The dataset is empty: there is nothing to train on.")
+    _warn_if_scaled(dataset, split)
+    if steps_per_epoch is None and length > 0:
+        steps_per_epoch = length
+    if steps_per_epoch is None:
+        # An epoch's end cannot be foreseen, so steps cannot be counted across epochs; this counter
+        # draws anew each time the data set is iterated.
+        counter = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+        numbered = tf.data.Dataset.zip(counter, dataset)
+    else:
+        numbered = dataset.repeat().enumerate(first_step)
+
+    def batch(number, *element):
+        images, views, labels = split(element[0] if len(element) == 1 else element)
+        if views is None:
+            views = augment(images, (tf.constant(seed, tf.int64), number))
+        if labels is None:
+            labels = tf.fill((tf.shape(views[0])[0],), UNLABELLED)
+        return views, tf.cast(tf.reshape(labels, (-1,)), tf.int32)
+
+    batches = numbered.map(
+        lambda number, element: batch(number, element), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    return batches.prefetch(tf.data.AUTOTUNE), steps_per_epoch
+
+
+def _splitter(spec, image_shape):
+    """Returns the function that takes one element apart into (images, views, labels)."""
+
+    def rank(part):
+        return getattr(getattr(part, "shape", None), "rank", None)
+
+    def is_images(part):
+        return rank(part) == 4 and part.shape[1:].is_compatible_with(image_shape)
+
+    if is_images(spec):
+        return lambda element: (element, None, None)
+    if isinstance(spec, tuple) and len(spec) == 2:
+        first, second = spec
+        if is_images(first) and is_images(second):
+            return lambda element: (None, element, None)
+        if is_images(first) and rank(second) in (0, 1):
+            return lambda element: (element[0], None, element[1])
+        pair = isinstance(first, tuple) and len(first) == 2 and all(map(is_images, first))
+        if pair and rank(second) in (0, 1):
+            return lambda element: (None, element[0], element[1])
+    shape = "x".join(str(size) for size in image_shape)
+    raise ValueError(
+        f"The dataset should yield batches of {shape} images, (images, labels), (view1, view2) or "
+        f"((view1, view2), labels). Received elements: {spec}. (Is it batched, is it in RGB, and "
+        f"is the encoder built for its image size?)"
+    )
+
+
+def _warn_if_scaled(dataset, split):
+    spec = dataset.element_spec
+    while isinstance(spec, tuple):
+        spec = spec[0]
+    if spec.dtype.is_floating:
+        for element in dataset.take(1):
+            images, views, _ = split(element)
+            warn_if_scaled((images if views is None else views[0]).numpy())
+
+
+def warn_if_scaled(images):
+    """Warns about float images that never exceed 1: pixels go from 0 to 255 everywhere."""
+    if np.issubdtype(images.dtype, np.floating) and images.size and images.max() <= 1:
+        warnings.warn(
+            f"Pixels should go from 0 to 255, but these float images never exceed "
+            f"{images.max():.3g}: multiply them by 255, or the encoder sees black images.",
+            stacklevel=3,
+        )
+
+
+def check_images(images, image_shape):
+    """Checks an array of images and returns it as NumPy.
+
+    Raises:
+        ValueError: unless it is a non-empty, finite, numeric `(n, *image_shape)` array.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[1:] != tuple(image_shape) or len(images) == 0:
+        shape = ", ".join(str(size) for size in image_shape)
+        raise ValueError(
+            f"Images should have shape (n, {shape}), n >= 1, as the encoder was built for. "
+            f"Received shape: {images.shape}"
+        )
+    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(f"Images should be uint8 or float. Received dtype: {images.dtype}")
+    if np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all():
+        raise ValueError("Images should be finite. Received NaN or infinite pixels.")
+    warn_if_scaled(images)
+    return images
