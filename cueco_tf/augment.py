@@ -26,7 +26,7 @@ def _solarise_layer():
     import keras_cv  # imported here because it costs seconds and small images never need it
 
     # Inverts what is at least half bright, as the published recipes do.
-    return keras_cv.layers.Solarization(value_range=(0, 255), threshold_factor=(0.5, 0.5))
+    return keras_cv.layers.Solarization(value_range=(0, 255), threshold_factor=(128, 128))
 
 
 @keras.saving.register_keras_serializable("cueco_tf")

@@ -122,40 +122,41 @@ def is_dead(usage):
 
 
 def kmeans_plus_plus(vectors, uniforms):
-    """Chooses starting centroids that lie far apart (k-means++).
+    """Chooses starting centroids that lie far apart (greedy k-means++).
 
     Args:
         vectors: `(n, dim)`, L2-normalised.
-        uniforms: `(L,)` independent draws from [0, 1): the randomness, passed in so that the
-            choice is a function of its arguments.
+        uniforms: `(L, trials)` independent draws from [0, 1): the randomness, passed in so that
+            the choice is a function of its arguments. Of as many trials the best is taken for
+            each centroid; see `seeding_trials`.
 
     Returns:
         `(L, dim)`: rows of `vectors`.
 
     Reference: Arthur and Vassilvitskii, "k-means++: The Advantages of Careful Seeding", 2007.
     """
-    num_clusters = uniforms.shape[0]
-    count = vectors.shape[0]
-
-    def choose(weights, uniform):
-        cumulative = ops.cumsum(weights)
-        index = ops.searchsorted(cumulative, (uniform * cumulative[-1])[None], side="right")
-        return vectors[ops.minimum(index[0], count - 1)]
-
-    def distance(centroid):
-        return ops.maximum(2.0 - 2.0 * ops.matmul(vectors, centroid[:, None])[:, 0], 0.0)
+    num_clusters, count = uniforms.shape[0], vectors.shape[0]
 
     def add(i, state):
         centroids, nearest = state
-        # The tiny constant keeps the weights positive when all vectors are chosen or equal.
-        chosen = choose(nearest + 1e-12, uniforms[i])
-        centroids = ops.slice_update(centroids, (i, 0), chosen[None])
-        return centroids, ops.minimum(nearest, distance(chosen))
+        cumulative = ops.cumsum(nearest)
+        index = ops.searchsorted(cumulative, uniforms[i] * cumulative[-1], side="right")
+        candidates = ops.take(vectors, ops.minimum(index, count - 1), axis=0)  # (trials, dim)
+        distance = 2.0 - 2.0 * ops.matmul(vectors, ops.transpose(candidates))  # (n, trials)
+        # The tiny constant keeps a weight on every vector when all are chosen or equal.
+        distance = ops.minimum(nearest[:, None], ops.maximum(distance, 1e-12))
+        best = ops.argmin(ops.sum(distance, axis=0))
+        centroids = ops.slice_update(centroids, (i, 0), candidates[best][None])
+        return centroids, distance[:, best]
 
-    first = choose(ops.ones((count,)), uniforms[0])
-    centroids = ops.concatenate([first[None], ops.zeros((num_clusters - 1, vectors.shape[1]))])
-    centroids, _ = ops.fori_loop(1, num_clusters, add, (centroids, distance(first)))
-    return centroids
+    # No distance exceeds 4, so the first choice is uniform.
+    state = (ops.zeros((num_clusters, vectors.shape[1])), 4.0 * ops.ones((count,)))
+    return ops.fori_loop(0, num_clusters, add, state)[0]
+
+
+def seeding_trials(num_clusters):
+    """Candidates for each starting centroid: 2 + log L, as in scikit-learn."""
+    return 2 + int(math.log(num_clusters))
 
 
 def spherical_kmeans(vectors, uniforms, iterations=KMEANS_ITERATIONS):
@@ -163,7 +164,7 @@ def spherical_kmeans(vectors, uniforms, iterations=KMEANS_ITERATIONS):
 
     Args:
         vectors: `(n, dim)`, L2-normalised, n >= L.
-        uniforms: `(L,)` independent draws from [0, 1); its length is the number of clusters.
+        uniforms: `(L, trials)` independent draws from [0, 1), see `kmeans_plus_plus`.
         iterations: integer >= 1. Defaults to 25.
 
     Returns:
@@ -294,7 +295,8 @@ class MomentumClusters(keras.layers.Layer):
         num_clusters, queue_size = self.centroids.shape[0], queue.shape[0]
 
         def start():
-            return *spherical_kmeans(queue, draw((num_clusters,))), ops.zeros((), "int32")
+            uniforms = draw((num_clusters, seeding_trials(num_clusters)))
+            return *spherical_kmeans(queue, uniforms), ops.zeros((), "int32")
 
         def wait():
             return *state, ops.zeros((), "int32")

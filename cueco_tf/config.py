@@ -25,7 +25,7 @@ class RunConfig:
     image_size: int | None = None
     epochs: int = 200
     batch_size: int = 256
-    learning_rate: float = 0.06  # at the given batch size; cosine to 0 after the warm-up
+    learning_rate: float = 0.12  # at the given batch size; cosine to 0 after the warm-up
     weight_decay: float = 1e-3  # decoupled; with momentum 0.9 about PyTorch's coupled 1e-4
     learning_rate_warmup: float = 0.1  # epochs of linear rise, as a share of all
     clusters: int | None = None
@@ -166,7 +166,6 @@ PRESETS = {
         image_size=16,
         epochs=60,
         batch_size=128,
-        learning_rate=0.12,
         queue_size=1024,
         flip=0.0,
         gray=0.0,

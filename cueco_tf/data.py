@@ -171,10 +171,12 @@ def _native_size(found):
 def _tfds(name, tfds_name, data_dir, image_size, classes=None):
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or None
     builder = _prepared_builder(name, tfds_name, data_dir)
-    features = builder.info.features
-    image = features.get("image") if hasattr(features, "get") else None
+    features = dict(builder.info.features.items())
+    image = features.get("image")
     if image is None or len(image.shape) != 3:
-        raise DataError(f"The TFDS set {tfds_name} has no `image` feature. It has: {features}.")
+        raise DataError(
+            f"The TFDS set {tfds_name} has no `image` feature. It has: {', '.join(features)}."
+        )
     test = next((split for split in ("test", "validation") if split in builder.info.splits), None)
     # Without a test split, the last fifth of the training split is held out.
     splits = ("train", test) if test else ("train[:80%]", "train[80%:]")

@@ -42,7 +42,7 @@ class MomentumNetwork(keras.layers.Layer):
         super().__init__(**kwargs)
         self.network = keras.models.clone_model(network)
         self.network.set_weights(network.get_weights())
-        # Only what is learnt is followed: BatchNormalization's moving statistics are the copy's own.
+        # Only what is learnt is followed; moving statistics are the copy's own.
         self._followed = [i for i, weight in enumerate(self.network.weights) if weight.trainable]
         for weight in self.network.weights:
             weight.trainable = False

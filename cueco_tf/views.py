@@ -48,8 +48,14 @@ def shuffled_indices(step, count, batch_size, seed):
     steps_per_epoch = -(-count // batch_size)
     epoch, start = step // steps_per_epoch, (step % steps_per_epoch) * batch_size
     place = tf.range(start, tf.minimum(start + batch_size, count))
-    seed = tf.stack([tf.constant(seed, tf.int64), epoch])
-    return tf.random.experimental.index_shuffle(place, seed=seed, max_index=count - 1)
+    # `tf.random.experimental.index_shuffle` is this operation with four rounds, after which
+    # neighbours are still correlated; after sixteen they are not.
+    return tf.raw_ops.RandomIndexShuffle(
+        index=place,
+        seed=tf.stack([tf.constant(seed, tf.int64), epoch, tf.zeros_like(epoch)]),
+        max_index=tf.constant(count - 1, tf.int64),
+        rounds=16,
+    )
 
 
 def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoch=None):

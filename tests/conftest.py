@@ -1,0 +1,41 @@
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "tensorflow_datasets"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import tensorflow as tf  # noqa: E402
+
+import cueco_tf  # noqa: E402, F401 (before TensorFlow)
+
+# Two logical devices, so that MirroredStrategy has two replicas on any machine.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture(scope="session")
+def cifar_dir():
+    """The folder of TensorFlow Datasets that holds the real CIFAR-100."""
+    for folder in (os.environ.get("TFDS_DATA_DIR"), SHARED):
+        if folder and Path(folder, "cifar100").is_dir():
+            return Path(folder)
+    pytest.skip("CIFAR-100 is not on this machine: set TFDS_DATA_DIR to where it is prepared")
+
+
+@pytest.fixture(scope="session")
+def cifar(cifar_dir):
+    """CIFAR-100 as an `ImageSet`."""
+    from cueco_tf import data
+
+    return data.load("cifar100", cifar_dir)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The digits as an `ImageSet` at their preset size."""
+    from cueco_tf import data
+
+    return data.load("digits", image_size=16)

@@ -1,0 +1,49 @@
+"""The paper's formulas in float64 NumPy, as slow and as plain as they come."""
+
+import numpy as np
+
+
+def unit(x):
+    x = np.asarray(x, np.float64)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def random_units(rng, count, dim):
+    return unit(rng.normal(size=(count, dim)))
+
+
+def info_nce(queries, keys, negatives, temperature):
+    losses = []
+    for query, key in zip(queries, keys, strict=True):
+        positive = np.exp(query @ key / temperature)
+        negative = sum(np.exp(query @ other / temperature) for other in negatives)
+        losses.append(-np.log(positive / (positive + negative)))
+    return np.array(losses)
+
+
+def centroid_contrast(queries, centroids, assignments, temperature):
+    losses = []
+    for query, own in zip(queries, assignments, strict=True):
+        terms = [np.exp(query @ centroid / temperature) for centroid in centroids]
+        losses.append(-np.log(terms[own] / sum(terms)))
+    return np.array(losses)
+
+
+def cluster_variance(queries, centroids, variances, assignments, epsilon=1e-6):
+    return np.array(
+        [
+            np.sum((query - centroids[own]) ** 2) / (2 * variances[own] + epsilon)
+            for query, own in zip(queries, assignments, strict=True)
+        ]
+    )
+
+
+def update(centroids, variances, keys, assignments, beta1, beta2, floor):
+    centroids, variances = np.array(centroids, np.float64), np.array(variances, np.float64)
+    for i in range(len(centroids)):
+        members = keys[assignments == i]
+        if len(members):
+            centroids[i] = unit(beta1 * centroids[i] + (1 - beta1) * members.mean(axis=0))
+            spread = np.mean(np.sum((members - centroids[i]) ** 2, axis=1))
+            variances[i] = max(beta2 * variances[i] + (1 - beta2) * spread, floor)
+    return centroids, variances

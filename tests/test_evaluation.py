@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from cueco_tf import evaluation
+
+
+@pytest.fixture(scope="module")
+def arrays(digits):
+    parts = []
+    for split in (digits.train, digits.test):
+        parts += [split.images[:, ::2, ::2, 0].reshape(len(split), -1) / 255, split.labels]
+    return parts
+
+
+@pytest.mark.parametrize("k", [1, 20, 200])
+def test_knn_equals_scikit_learn(arrays, k):
+    train_x, train_y, test_x, test_y = arrays
+    peer = KNeighborsClassifier(
+        k, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07)
+    )
+    expected = peer.fit(train_x, train_y).score(test_x, test_y)
+    assert evaluation.knn_accuracy(*arrays, k=k) == pytest.approx(expected, abs=1e-9)
+
+
+def test_knn_with_more_neighbours_than_rows_and_odd_labels():
+    x = np.eye(3)
+    names = np.array(["a", "b", "a"])
+    assert evaluation.knn_accuracy(x, names, x, names, k=50, temperature=0.05) == 1.0
+
+
+def test_linear_probe_is_scikit_learns(arrays):
+    train_x, train_y, test_x, test_y = arrays
+    peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    expected = peer.fit(train_x, train_y).score(test_x, test_y)
+    assert evaluation.linear_probe(*arrays) == pytest.approx(expected, abs=0.006)
+
+
+@pytest.mark.parametrize("classes, clusters", [(5, 5), (5, 9), (9, 4), (1, 3), (4, 1)])
+def test_clustering_scores_equal_scikit_learn(classes, clusters):
+    rng = np.random.default_rng(classes * clusters)
+    labels, found = rng.integers(3, 3 + classes, 300), rng.integers(0, clusters, 300) * 2
+    scores = evaluation.clustering_scores(labels, found)
+    assert scores["nmi"] == pytest.approx(normalized_mutual_info_score(labels, found))
+    assert scores["ari"] == pytest.approx(adjusted_rand_score(labels, found))
+
+
+def test_accuracy_is_the_best_matching():
+    labels = np.array([0, 0, 0, 1, 1, 2, 2, 2])
+    clusters = np.array([7, 7, 5, 5, 5, 9, 9, 7])
+    assert evaluation.clustering_scores(labels, clusters)["acc"] == pytest.approx(6 / 8)
+    perfect = evaluation.clustering_scores(labels, (labels + 1) % 3)
+    assert perfect == {"nmi": pytest.approx(1), "acc": 1.0, "ari": 1.0}
+    # A cluster too many can match no class.
+    split = evaluation.clustering_scores(np.zeros(4, int), np.array([0, 0, 0, 1]))
+    assert split["acc"] == 0.75
+
+
+def test_score_features_reaches_the_known_level_of_raw_digits(arrays):
+    scores = evaluation.score_features(*arrays)
+    assert scores.keys() == {"knn_top1", "linear_top1", "nmi", "acc", "ari"}
+    assert scores["knn_top1"] > 0.95 and scores["linear_top1"] > 0.93
+    assert 0.6 < scores["nmi"] < 0.8 and 0.55 < scores["acc"] < 0.8
+
+
+def test_wrong_values_are_refused(arrays):
+    train_x, train_y, test_x, test_y = arrays
+    with pytest.raises(ValueError, match="`k` should be"):
+        evaluation.knn_accuracy(*arrays, k=0)
+    with pytest.raises(ValueError, match="`temperature` should be"):
+        evaluation.knn_accuracy(*arrays, temperature=0)
+    with pytest.raises(ValueError, match="same length"):
+        evaluation.knn_accuracy(train_x, train_y[1:], test_x, test_y)
+    with pytest.raises(ValueError, match="two classes"):
+        evaluation.linear_probe(train_x, np.zeros_like(train_y), test_x, test_y)
+    with pytest.raises(ValueError, match="same length"):
+        evaluation.clustering_scores(train_y, test_y)
