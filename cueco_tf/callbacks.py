@@ -29,7 +29,7 @@ class HealthMonitor(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         loss = logs["loss"]
         if not np.isfinite(loss):
-            step = int(self.model.step.value)
+            step = int(self.model.step.numpy())
             raise FloatingPointError(
                 f"The loss became {loss} at step {step}. The weights are spoilt from there on; go "
                 f"back to an earlier checkpoint. A lower learning rate or a higher temperature "

@@ -44,14 +44,15 @@ def write_atomically(path, write):
 
 
 def _variables(model):
-    """All state by a name that holds its place in the order of declaration."""
+    """All state by its place in the order of declaration: Keras numbers its names anew in each
+    process, and another model before this one would shift them."""
     groups = {
         "weight": model.weights,
         "optimizer": model.optimizer.variables,
         "metric": model.metrics_variables,
     }
     return {
-        f"{group}/{i:04d}/{variable.path}": variable
+        f"{group}/{i:04d}": variable
         for group, variables in groups.items()
         for i, variable in enumerate(variables)
     }
@@ -59,7 +60,7 @@ def _variables(model):
 
 def save(folder, model, keep=2):
     """Writes `folder/step-N.npz` and removes all but the newest `keep` checkpoints."""
-    step = int(model.step.value)
+    step = int(model.step.numpy())
     header = json.dumps({"format_version": FORMAT_VERSION, "step": step})
     arrays = {name: variable.numpy() for name, variable in _variables(model).items()}
     arrays[_HEADER] = np.frombuffer(header.encode(), np.uint8)

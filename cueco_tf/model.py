@@ -208,8 +208,7 @@ class CueCo(TwoViewModel):
 
     def report_clusters(self, reseeded):
         """The clusters' health: usage entropy and dead clusters now, those mended this epoch."""
-        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-        self.reseeded.update_state(ops.cast(reseeded, "float32") / replicas)  # a sum over replicas
+        self.reseeded.update_state(reseeded)
         usage, started = self.clusters.usage.value, ops.cast(self.clusters.started, "float32")
         logs = {
             "usage_entropy": usage_entropy(usage),

@@ -60,7 +60,7 @@ class RunRecorder(keras.callbacks.Callback):
         self.total_steps = config.epochs * config.steps_per_epoch
 
     def on_train_begin(self, logs=None):
-        self.step = int(self.model.step.value)
+        self.step = int(self.model.step.numpy())
         self.saved_at = time.monotonic()
         if self.step == 0:
             self._snapshot(0)
@@ -121,7 +121,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if self.bar is None:
-            step = int(self.model.step.value)
+            step = int(self.model.step.numpy())
             # Where nobody watches, a line every half minute is enough.
             interval = 0.5 if sys.stderr.isatty() else 30.0
             self.bar = tqdm(

@@ -68,7 +68,7 @@ def train(config, folder, data_dir=None, resume=False):
         except Interrupted:
             progress.close()
             print(
-                f"Stopped by {stop.received.name}; the state at step {int(model.step.value)} is "
+                f"Stopped by {stop.received.name}; the state at step {int(model.step.numpy())} is "
                 f"saved. Go on with: python -m cueco_tf.train --run-dir {folder.path} --resume"
             )
             return 128 + stop.received
@@ -87,14 +87,14 @@ def _introduce(config, images, model, folder):
     print(
         f"{len(images.train)} training images, {test}; encoder {encoder:,} parameters, projection "
         f"head {head:,}; {config.epochs} epochs of {config.steps_per_epoch} steps, from step "
-        f"{int(model.step.value)}\nRun folder: {folder.path}"
+        f"{int(model.step.numpy())}\nRun folder: {folder.path}"
     )
 
 
 def _fit(model, config, split, callbacks):
     """Trains from the model's step to the end, beginning with what is left of the epoch."""
     per_epoch = config.steps_per_epoch
-    while (step := int(model.step.value)) < config.epochs * per_epoch:
+    while (step := int(model.step.numpy())) < config.epochs * per_epoch:
         epoch, done = divmod(step, per_epoch)
         model.fit(
             split.training_batches(config.batch_size, model.augment, config.seed, step),

@@ -114,7 +114,7 @@ class TwoViewModel(keras.Model):
             ValueError: for images of another shape or dtype, or labels that do not match.
             FloatingPointError: when the loss becomes NaN or infinite.
         """
-        first_step = int(self.step.value)
+        first_step = int(self.step.numpy())
         if isinstance(x, tf.data.Dataset):
             if y is not None or batch_size is not None:
                 raise ValueError("With a dataset, `y` and `batch_size` are part of it.")
@@ -185,9 +185,11 @@ class TwoViewModel(keras.Model):
         context = tf.distribute.get_replica_context()
         if context.num_replicas_in_sync == 1:
             return values
+        # One collective, along the batch: the parts travel side by side.
         tail = values.shape[1:]
-        values = context.all_gather(ops.reshape(values, (parts, -1, *tail)), axis=1)
-        return ops.reshape(values, (-1, *tail))
+        beside = ops.swapaxes(ops.reshape(values, (parts, -1, *tail)), 0, 1)
+        gathered = context.all_gather(beside, axis=0)
+        return ops.reshape(ops.swapaxes(gathered, 0, 1), (-1, *tail))
 
     def replica_sum(self, value):
         """Sum of a scalar over all replicas."""

@@ -30,14 +30,14 @@ def test_networks_are_the_published_ones(name, features, parameters):
 
 
 def test_small_images_keep_their_size_in_the_stem_and_large_ones_do_not():
-    small, large = build_encoder("resnet10", 4, 64), build_encoder("resnet10", 4, 96)
+    small, large = build_encoder("resnet10", 8, 64), build_encoder("resnet10", 8, 96)
     first = [
         next(x for x in e.layers if isinstance(x, keras.layers.Conv2D)) for e in (small, large)
     ]
     assert [conv.kernel_size for conv in first] == [(3, 3), (7, 7)]
     before_pooling = [e.layers[-2].output.shape[1] for e in (small, large)]
     assert before_pooling == [8, 3]
-    assert build_encoder("resnet10", 4, 96, stem="small").layers[-2].output.shape[1] == 12
+    assert build_encoder("resnet10", 8, 96, stem="small").layers[-2].output.shape[1] == 12
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_wrong_values_are_named(arguments):
 
 
 def test_integer_and_float_pixels_give_the_same_features(cifar):
-    encoder, images = build_encoder("resnet10", 4), cifar.test.images[:8]
+    encoder, images = build_encoder("resnet10", 8), cifar.test.images[:8]
     np.testing.assert_array_equal(
         encoder.predict(images, verbose=0), encoder.predict(images.astype("float32"), verbose=0)
     )
@@ -73,7 +73,7 @@ def test_fused_batch_normalization_equals_the_stock_layer_on_real_images(cifar):
 
 
 def test_plain_keras_opens_a_stock_copy_in_another_process(tmp_path, cifar):
-    encoder = build_encoder("resnet10", 4)
+    encoder = build_encoder("resnet10", 8)
     images = cifar.train.images[:16]
     encoder(images, training=True)  # moves the statistics off their start
     expected = encoder.predict(images, verbose=0)
@@ -92,7 +92,7 @@ assert "cueco_tf" not in sys.modules
 def test_a_network_of_mixed_precision_is_copied_in_float32():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        encoder = build_encoder("resnet10", 4)
+        encoder = build_encoder("resnet10", 8)
     finally:
         keras.config.set_dtype_policy("float32")
     copy = to_stock_layers(encoder)

@@ -1,0 +1,74 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def python(script, **options):
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, **options)
+
+
+def test_import_is_light_and_switches_the_fast_path_on():
+    done = python(
+        "import os, sys; os.environ.pop('TF_ENABLE_ONEDNN_OPTS', None); import cueco_tf; "
+        "assert not {'tensorflow', 'keras', 'sklearn'} & set(sys.modules); "
+        "assert os.environ['TF_ENABLE_ONEDNN_OPTS'] == '1'"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_importing_tensorflow_first_gets_one_warning():
+    script = (
+        "import os, sys, types; os.environ.pop('TF_ENABLE_ONEDNN_OPTS', None); "
+        "sys.modules['tensorflow'] = types.ModuleType('tensorflow'); import cueco_tf, cueco_tf"
+    )
+    done = python(script)
+    assert done.stderr.count("TensorFlow was imported before cueco_tf") == 1
+
+
+def test_evaluation_needs_no_tensorflow():
+    done = python("import sys, cueco_tf.evaluation; assert 'tensorflow' not in sys.modules")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_library_imports_nothing_from_the_pipelines():
+    for path in (ROOT / "cueco_tf").glob("*.py"):
+        assert not re.search(r"^\s*(from|import) pipelines", path.read_text(), re.M), path
+
+
+def readme_snippets():
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+
+
+@pytest.mark.parametrize("snippet", readme_snippets())
+def test_the_readme_snippets_run(snippet, tmp_path, digits):
+    """Each snippet runs as printed, on a few images and for one epoch."""
+    import numpy as np
+
+    images = np.kron(digits.train.images[:300], np.ones((1, 2, 2, 1), np.uint8))
+    np.save(tmp_path / "images.npy", images)
+    quick = re.sub(r"epochs=\d+", "epochs=1", snippet).replace("resnet18", "resnet10")
+    done = python(quick, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_both_packages_and_the_commands(tmp_path):
+    import zipfile
+
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path]
+    done = subprocess.run([*command, ROOT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = wheel.namelist()
+        commands = next(name for name in names if name.endswith("entry_points.txt"))
+        assert "cueco-train = cueco_tf.train:main" in wheel.read(commands).decode()
+    for name in ("cueco_tf/model.py", "cueco_tf/py.typed", "cueco_tf/imagenet100_wnids.txt"):
+        assert name in names
+    assert "pipelines/benchmark.py" in names
+    assert not any(name.startswith("tests") for name in names)
