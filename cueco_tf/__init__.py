@@ -15,13 +15,14 @@ import warnings
 
 __version__ = "0.1.0"
 
-if os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1") == "1" and "tensorflow" in sys.modules:
+if "TF_ENABLE_ONEDNN_OPTS" not in os.environ and "tensorflow" in sys.modules:
     warnings.warn(
         "TensorFlow was imported before cueco_tf, so its fast CPU kernels may be off (about half "
         "the speed). Put `import cueco_tf` first, or set TF_ENABLE_ONEDNN_OPTS=1 in the "
         "environment.",
         stacklevel=2,
     )
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _LAZY = {
     "CueCo": "cueco_tf.model",

@@ -8,8 +8,6 @@ import json
 import os
 import re
 import warnings
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +57,17 @@ def _variables(model):
 
 
 def save(folder, model, keep=2):
-    """Writes `folder/step-N.npz` and removes all but the newest `keep` checkpoints."""
+    """Writes `folder/step-N.npz` and removes all but the newest `keep` checkpoints.
+
+    Raises:
+        FloatingPointError: for a state that is not finite, which must not replace a good one.
+    """
     step = int(model.step.numpy())
     header = json.dumps({"format_version": FORMAT_VERSION, "step": step})
     arrays = {name: variable.numpy() for name, variable in _variables(model).items()}
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise FloatingPointError(f"At step {step} the state is no longer finite ({name}).")
     arrays[_HEADER] = np.frombuffer(header.encode(), np.uint8)
 
     def write(path):
@@ -95,13 +100,12 @@ def restore(folder, model):
     paths = find(folder)
     for path in paths:
         try:
-            arrays = _read(path)
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            warnings.warn(
-                f"Checkpoint {path} is damaged ({error}); trying the one before.", stacklevel=2
-            )
+            header, arrays = _read(path)
+        except Exception as error:  # a damaged file can make the readers below raise anything
+            message = f"Checkpoint {path} is damaged ({error}); trying the one before."
+            warnings.warn(message, stacklevel=2)
             continue
-        return _assign(path, arrays, model)
+        return _assign(path, header, arrays, model)
     if paths:
         raise CheckpointError(f"All checkpoints in {folder} are damaged: the run cannot go on.")
     return None
@@ -109,11 +113,12 @@ def restore(folder, model):
 
 def _read(path):
     with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}  # reading checks each array's CRC-32
-
-
-def _assign(path, arrays, model):
+        arrays = {name: file[name] for name in file.files}  # reading checks each array's CRC-32
     header = json.loads(bytes(arrays.pop(_HEADER)))
+    return header, arrays
+
+
+def _assign(path, header, arrays, model):
     if header["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} is of format {header['format_version']}, this version of cueco_tf reads "

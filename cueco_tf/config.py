@@ -5,6 +5,7 @@ Imports nothing heavy, so the command line can teach and refuse without TensorFl
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 DATASETS = ("digits", "cifar10", "cifar100", "imagenet100", "folder:PATH", "tfds:NAME")
@@ -34,13 +35,13 @@ class RunConfig:
     loss_weights: tuple = (1.0, 0.3, 0.3)
     assign_by: str = "key"
     symmetric: bool = False
-    warmup_epochs: float | None = None  # on the contrastive loss alone; None: a tenth of all
+    warmup_epochs: float | None = None  # on the contrastive loss alone; None: three tenths of all
     crop_scale: tuple = (0.2, 1.0)
     flip: float = 0.5
     jitter: tuple = (0.4, 0.4, 0.4, 0.1)
     gray: float = 0.2
-    blur: float = 0.0
-    solarise: float = 0.0
+    blur: float | None = None  # None: 0.5 and 0.2 for images above 64 pixels, else 0
+    solarise: float | None = None
     seed: int = 0
     train_images: int | None = None  # filled in by `resolve`, as is what follows
     num_classes: int | None = None
@@ -64,24 +65,25 @@ class RunConfig:
         for name in ("epochs", "batch_size"):
             yield name, "at least 1", getattr(self, name) >= 1
         yield "image_size", "at least 8", self.image_size is None or self.image_size >= 8
-        yield "learning_rate", "positive", self.learning_rate > 0
-        yield "weight_decay", "at least 0", self.weight_decay >= 0
+        yield "learning_rate", "positive", 0 < self.learning_rate < math.inf
+        yield "weight_decay", "at least 0", 0 <= self.weight_decay < math.inf
         yield "learning_rate_warmup", "in [0, 1)", 0 <= self.learning_rate_warmup < 1
         yield "queue_size", "at least 2", self.queue_size >= 2
         if self.clusters is not None:
             yield "clusters", "at least 2", self.clusters >= 2
             rule = f"at most the queue size, {self.queue_size}"
             yield "clusters", rule, self.clusters <= self.queue_size
-        yield "temperature", "positive", self.temperature > 0
+        yield "temperature", "positive", 0 < self.temperature < math.inf
         weights = self.loss_weights
-        three = len(weights) == 3 and min(weights) >= 0 and max(weights) > 0
+        three = len(weights) == 3 and all(0 <= w < math.inf for w in weights) and any(weights)
         yield "loss_weights", "three numbers >= 0, not all 0", three
         yield "assign_by", '"key" or "query"', self.assign_by in ("key", "query")
         if self.warmup_epochs is not None:
             within = 0 <= self.warmup_epochs <= self.epochs
             yield "warmup_epochs", f"in [0, epochs={self.epochs}]", within
         for name in ("flip", "gray", "blur", "solarise"):
-            yield name, "in [0, 1]", 0 <= getattr(self, name) <= 1
+            value = getattr(self, name)
+            yield name, "in [0, 1]", value is None or 0 <= value <= 1
         yield "seed", "in [0, 2**31)", 0 <= self.seed < 2**31
 
     @classmethod
@@ -106,6 +108,8 @@ class RunConfig:
             num_classes=num_classes,
             queue_size=queue_size,
             clusters=clusters,
+            blur=(0.5 if image_size > 64 else 0.0) if self.blur is None else self.blur,
+            solarise=(0.2 if image_size > 64 else 0.0) if self.solarise is None else self.solarise,
         )
 
     @property
@@ -178,9 +182,9 @@ PRESETS = {
     # python -m cueco_tf.train --dataset cifar100
     "cifar100": dict(),
     # python -m cueco_tf.train --dataset imagenet100
-    "imagenet100": dict(image_size=224, blur=0.5, solarise=0.2, queue_size=16384),
+    "imagenet100": dict(image_size=224, queue_size=16384),
     # python -m cueco_tf.train --dataset folder:PATH
-    "folder": dict(image_size=224, blur=0.5, solarise=0.2),
+    "folder": dict(),
     # python -m cueco_tf.train --dataset tfds:NAME
     "tfds": dict(),
 }

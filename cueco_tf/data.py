@@ -144,8 +144,9 @@ def _folder(name, folder, image_size):
         warnings.warn(
             f"Skipped {len(skipped)} unreadable images in {folder}:{shown}{more}", stacklevel=3
         )
-    if not found:
-        raise DataError(f"No readable image in {folder} or the folders below it.")
+    if len(found) < 2:
+        number = "No readable image" if not found else "A single readable image"
+        raise DataError(f"{number} in {folder} and the folders below it.")
     split = files.FileSplit.of(found, None, image_size or _native_size(found))
     parents = sorted({image.path.parent for image in found})
     if len(parents) < 2 or any(parent.parent != folder for parent in parents):
@@ -177,7 +178,17 @@ def _tfds(name, tfds_name, data_dir, image_size, classes=None):
         raise DataError(
             f"The TFDS set {tfds_name} has no `image` feature. It has: {', '.join(features)}."
         )
-    test = next((split for split in ("test", "validation") if split in builder.info.splits), None)
+    if "train" not in builder.info.splits:
+        found = ", ".join(builder.info.splits)
+        raise DataError(f"The TFDS set {tfds_name} has no `train` split. It has: {found}.")
+    if image.shape[-1] not in (1, 3) or image.dtype != np.uint8:
+        raise DataError(
+            f"The images of {tfds_name} should be uint8, gray or RGB. "
+            f"Received: {np.dtype(image.dtype).name}, {image.shape[-1]} channels."
+        )
+    # ImageNet's own test split has no labels.
+    preferred = ("validation",) if tfds_name.startswith("imagenet2012") else ("test", "validation")
+    test = next((split for split in preferred if split in builder.info.splits), None)
     # Without a test split, the last fifth of the training split is held out.
     splits = ("train", test) if test else ("train[:80%]", "train[80%:]")
     label = features.get("label")

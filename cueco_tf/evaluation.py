@@ -55,7 +55,9 @@ def knn_accuracy(train_x, train_y, test_x, test_y, k=20, temperature=0.07):
     for start in range(0, len(test_x), _BLOCK):
         similarity = test_x[start : start + _BLOCK] @ train_x.T  # (block, n)
         nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-        weights = np.exp(np.take_along_axis(similarity, nearest, axis=1) / temperature)
+        closest = np.take_along_axis(similarity, nearest, axis=1)  # (block, k)
+        # Relative to the closest, for exp(1 / temperature) may overflow.
+        weights = np.exp((closest - closest.max(axis=1, keepdims=True)) / temperature)
         votes = np.zeros((len(similarity), len(classes)))
         np.add.at(votes, (np.arange(len(votes))[:, None], train_y[nearest]), weights)
         predicted = classes[votes.argmax(axis=1)]

@@ -1,4 +1,4 @@
-"""Images that stay files: scanned once by their headers, decoded and cropped as they stream.
+"""Images that stay files: examined once, then decoded and cropped as they stream.
 
 Pillow reads every common format, scales a JPEG down while it decodes it, crops and resizes in one
 pass, and lets other threads run meanwhile; memory holds a few batches, whatever the folder's size.
@@ -35,8 +35,9 @@ class ImageFile:
 def scan(folder):
     """Finds the images in a folder and the folders below it.
 
-    Only headers are read. Files whose names are not those of an image format, and hidden files,
-    are passed over.
+    Every file is decoded once, a JPEG at an eighth of its size, so that damaged ones are known
+    before training. Files whose names are not those of an image format, and hidden files, are
+    passed over.
 
     Args:
         folder: path.
@@ -45,20 +46,20 @@ def scan(folder):
         `(found, skipped)`: a list of `ImageFile` in the order of their paths, and a list of
         `(path, reason)` for unreadable images.
     """
-    suffixes = set(Image.registered_extensions())
+    suffixes = {
+        suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN
+    }
     paths = [
         Path(root, name)
         for root, _, names in os.walk(folder)
         for name in names
         if Path(name).suffix.lower() in suffixes and not name.startswith(".")
     ]
-    return _headers(sorted(paths), f"Reading {folder}")
-
-
-def _headers(paths, title):
+    paths.sort()
     found, skipped = [], []
     with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
-        results = tqdm(pool.map(_header, paths), title, len(paths), unit="file", leave=False)
+        results = pool.map(_examine, paths)
+        results = tqdm(results, f"Reading {folder}", len(paths), unit="file", leave=False)
         for path, result in zip(paths, results, strict=True):
             if isinstance(result, ImageFile):
                 found.append(result)
@@ -67,12 +68,14 @@ def _headers(paths, title):
     return found, skipped
 
 
-def _header(path):
+def _examine(path):
     try:
         with Image.open(path) as image:
             width, height = image.size
             if image.getexif().get(_ORIENTATION, 1) >= 5:
                 width, height = height, width
+            image.draft("RGB", (1, 1))
+            image.load()
             return ImageFile(path, width, height)
     except Exception as error:  # a damaged file can make a decoder raise anything
         return _reason(error)
@@ -209,9 +212,11 @@ class _Decoder:
     def _decode(self, index, boxes):
         results = list(self.pool.map(self._try, index, boxes))
         kept = np.array([result is not None for result in results])
-        shape = (0, boxes.shape[1], self.size, self.size, 3)
-        good = [result for result in results if result is not None]
-        return np.stack(good) if good else np.zeros(shape, np.uint8), kept
+        if not kept.any():
+            raise OSError(
+                f"Not one image of a batch can be read any more, such as {self.paths[index[0]]}"
+            )
+        return np.stack([result for result in results if result is not None]), kept
 
     def _try(self, i, boxes):
         path = self.paths[i]
@@ -256,6 +261,8 @@ def extract(builder, split, names, classes, image_size):
         total = builder.info.splits[split].num_examples
         title = f"Unpacking {builder.name} {split}"
         for i, example in enumerate(tqdm(tfds.as_numpy(dataset), title, total, unit="image")):
+            if names and example["label"] < 0:
+                raise ValueError(f"The split {split} of {builder.name} has no labels.")
             name = names[example["label"]] if names else None
             if name is None or name in number:
                 kind = "png" if example["image"].startswith(b"\x89PNG") else "jpg"

@@ -1,5 +1,6 @@
 """CueCo: two encoders, a queue of keys, clusters that follow them, and three losses."""
 
+import math
 import warnings
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from cueco_tf import losses
+from cueco_tf.callbacks import HealthMonitor
 from cueco_tf.clusters import MomentumClusters, assign, is_dead, normalize, usage_entropy
 from cueco_tf.encoders import build_projection_head
 from cueco_tf.memory import KeyQueue
@@ -48,8 +50,8 @@ class CueCo(TwoViewModel):
         assign_by: `"key"`: a query belongs to the cluster of the other view's key, a target to
             predict; `"query"`: to the one nearest to itself, the poster's letter. Defaults to
             `"key"`.
-        warmup_steps: integer >= 0: steps on the first loss alone, or None for a tenth of
-            `total_steps`. The clusters start no earlier than when the queue is full of keys.
+        warmup_steps: integer >= 0: steps on the first loss alone, or None for three
+            tenths of `total_steps`. The clusters start no earlier than when the queue is full of keys.
         total_steps: integer >= 1, or None, to work it out in `fit`.
         num_classes: integer >= 2 for an online linear probe on the labels, or None.
         augment: function of `(images, seed)` that returns two views, or None for the recipe that
@@ -188,6 +190,10 @@ class CueCo(TwoViewModel):
             started * losses.cluster_variance(queries, centroids, variances, assignments),
         )
 
+    def monitors(self):
+        """What `fit` watches training with: see `HealthMonitor`."""
+        return [HealthMonitor()]
+
     def draw(self, shape):
         """Uniform random numbers that are a function of (seed, step)."""
         return tf.random.stateless_uniform(
@@ -280,13 +286,13 @@ def _check(**values):
     require("queue_size", values["queue_size"] >= 2, "at least 2")
     most = values["queue_size"]
     require("num_clusters", 2 <= values["num_clusters"] <= most, f"in [2, queue_size={most}]")
-    require("temperature", values["temperature"] > 0, "positive")
+    require("temperature", 0 < values["temperature"] < math.inf, "positive")
     for name in ("centroid_momentum", "variance_momentum"):
         require(name, 0 <= values[name] <= 1, "in [0, 1]")
     start_and_end = values["key_momentum"]
     pair = len(start_and_end) == 2 and all(0 <= m <= 1 for m in start_and_end)
     require("key_momentum", pair, "one number, or (start, end), in [0, 1]")
     weights = values["loss_weights"]
-    three = len(weights) == 3 and min(weights) >= 0 and max(weights) > 0
+    three = len(weights) == 3 and all(0 <= w < math.inf for w in weights) and any(weights)
     require("loss_weights", three, "three numbers >= 0, not all 0")
     require("assign_by", values["assign_by"] in ("key", "query"), '"key" or "query"')

@@ -67,9 +67,9 @@ class RunRecorder(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.first_batch_at = None
-        if self.put_means_back is not None:
+        if self.put_means_back is not None and self.step % self.config.steps_per_epoch:
             self.put_means_back()
-            self.put_means_back = None
+        self.put_means_back = None
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
@@ -79,11 +79,10 @@ class RunRecorder(keras.callbacks.Callback):
         self.last_batch_at = now
         if self.step == -(-self.total_steps // 2):
             self._snapshot(50)
-        stop = self.stop_requested()
-        if stop or now - self.saved_at > self.SAVE_EVERY:
+        if self.step % self.config.steps_per_epoch == 0:
+            return  # saved together with the epoch's row, in `on_epoch_end`
+        if self.stop_requested() or now - self.saved_at > self.SAVE_EVERY:
             self._save()
-        if stop:
-            raise Interrupted
 
     def on_epoch_end(self, epoch, logs=None):
         steps = self.step - self.first_step
@@ -100,6 +99,8 @@ class RunRecorder(keras.callbacks.Callback):
     def _save(self):
         checkpoints.save(self.folder.checkpoints, self.model)
         self.saved_at = time.monotonic()
+        if self.stop_requested():
+            raise Interrupted
 
     def _snapshot(self, percent):
         save_network(self.folder.snapshot(percent), inference_network(self.model))

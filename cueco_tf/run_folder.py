@@ -35,6 +35,15 @@ COLUMNS = (
 )
 
 
+SCORES = {
+    "knn_top1": "k-NN top-1",
+    "linear_top1": "linear top-1",
+    "nmi": "NMI",
+    "acc": "ACC",
+    "ari": "ARI",
+}
+
+
 class RunError(ValueError):
     """A folder that cannot serve as the wanted run; the message says what to do."""
 
@@ -109,7 +118,7 @@ class RunFolder:
             raise RunError(f"{self.path} is not a run folder: it holds no config.json.")
         try:
             return RunConfig.load(self.config)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise RunError(f"{self.config} cannot be read: {error}") from error
 
     def read_metrics(self):
@@ -133,7 +142,29 @@ class RunFolder:
 
         write_atomically(self.metrics, write)
 
+    def clear_partial_files(self):
+        """Removes what a killed process left half-written."""
+        for path in self.path.rglob(".partial-*"):
+            path.unlink()
+
+    def read_summary(self):
+        """The final scores, or None while the run is not finished."""
+        return json.loads(self.summary.read_text()) if self.summary.exists() else None
+
     def write_summary(self, summary):
         """Writes summary.json, the sign of a finished run."""
         text = json.dumps(summary, indent=2) + "\n"
         write_atomically(self.summary, lambda path: path.write_text(text))
+
+
+def score_table(summary):
+    """The final scores as a table in text, beside those of the raw pixels where they are known."""
+    if summary["knn_top1"] is None:
+        return "No labels, so no scores."
+    raw = "raw_knn_top1" in summary
+    lines = [f"{'test split, %':14}{'CueCo':>8}" + (f"{'raw pixels':>13}" if raw else "")]
+    for name, title in SCORES.items():
+        beside = f"{100 * summary[f'raw_{name}']:13.1f}" if raw else ""
+        lines.append(f"{title:14}{100 * summary[name]:8.1f}{beside}")
+    lines.append("NMI, ACC, ARI: k-means on the test features, k = number of classes.")
+    return "\n".join(lines)

@@ -1,7 +1,6 @@
 """From a configuration or a run folder to a model."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import keras
@@ -21,7 +20,9 @@ def build_model(config):
     """
     steps_per_epoch = config.steps_per_epoch
     total_steps = config.epochs * steps_per_epoch
-    share = 0.1 * config.epochs if config.warmup_epochs is None else config.warmup_epochs
+    warmup = config.warmup_epochs
+    if warmup is not None:
+        warmup = round(warmup * steps_per_epoch)
     rise = int(config.learning_rate_warmup * total_steps)
     keras.utils.set_random_seed(config.seed)
     encoder = build_encoder(config.encoder, config.width, config.image_size)
@@ -33,7 +34,7 @@ def build_model(config):
         loss_weights=config.loss_weights,
         assign_by=config.assign_by,
         symmetric=config.symmetric,
-        warmup_steps=round(share * steps_per_epoch),
+        warmup_steps=warmup,
         total_steps=total_steps,
         num_classes=config.num_classes,
         augment=config.augment(),
@@ -102,8 +103,7 @@ def load_run(run_dir):
     model = build_model(config)
     if checkpoints.restore(folder.checkpoints, model) is None:
         raise RunError(f"{folder.path} has no checkpoint yet: train it first.")
-    summary = json.loads(folder.summary.read_text()) if folder.summary.exists() else None
-    return Run(config, model, folder.read_metrics(), summary)
+    return Run(config, model, folder.read_metrics(), folder.read_summary())
 
 
 def load_encoder(run_dir):

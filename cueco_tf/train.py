@@ -6,8 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+from cueco_tf.checkpoints import CheckpointError, find
 from cueco_tf.config import ConfigError, RunConfig
-from cueco_tf.run_folder import RunError, RunFolder
+from cueco_tf.run_folder import RunError, RunFolder, score_table
 
 _DESCRIPTION = """\
 Trains CueCo on images without labels and leaves a run folder with a working encoder.
@@ -110,7 +111,7 @@ def build_parser():
         "--warmup-epochs",
         type=float,
         metavar="N",
-        help="epochs on the contrastive loss alone, before the clusters start (default: a tenth)",
+        help="epochs on the contrastive loss alone, before the clusters start (default: three tenths)",
     )
     method.add_argument(
         "--symmetric",
@@ -141,21 +142,28 @@ def main(argv=None):
     folder = RunFolder(Path(run_dir or Path("runs", _slug(dataset))))
     try:
         config = _configure(folder, given, resume)
-    except (ConfigError, RunError) as error:
+    except (ConfigError, RunError, OSError) as error:
         return _fail(error, 2)
     if config is None:
-        print(f"The run in {folder.path} is finished: see {folder.summary}.")
+        print(f"The run in {folder.path} is finished.\n\n{score_table(folder.read_summary())}")
         return 0
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from cueco_tf import training  # imports TensorFlow, so only after everything cheap is checked
+    import tensorflow as tf  # only after everything that is cheap has been checked
+
+    from cueco_tf import training
+    from cueco_tf.data import DataError
 
     try:
         return training.train(config, folder, data_dir, resume)
-    except (ConfigError, RunError, training.DataError, training.CheckpointError) as error:
+    except (ConfigError, RunError, DataError, CheckpointError) as error:
         return _fail(error, 2)
-    except (OSError, FloatingPointError) as error:
-        return _fail(f"{error} The last good checkpoint stands: --resume goes on from it.", 1)
+    except KeyboardInterrupt:
+        return _fail("stopped before training began, or while scoring.", 130)
+    except (OSError, FloatingPointError, tf.errors.OpError) as error:
+        if find(folder.checkpoints):
+            error = f"{error}\nThe last good checkpoint stands: --resume goes on from it."
+        return _fail(error, 1)
 
 
 def _configure(folder, given, resume):
@@ -163,7 +171,7 @@ def _configure(folder, given, resume):
     if resume and folder.config.exists():
         saved = folder.read_config()
         wanted = dataclasses.replace(saved, **given)
-        wanted = wanted.resolve(saved.train_images, saved.image_size, saved.num_classes)
+        wanted = wanted.resolve(saved.train_images, wanted.image_size, saved.num_classes)
         folder.check_same(saved, wanted)
         return None if folder.summary.exists() else saved
     if "dataset" not in given:

@@ -1,6 +1,8 @@
 """One training run from configuration to scores: what the command line does, as a function."""
 
 import dataclasses
+import os
+import shlex
 import signal
 
 import keras
@@ -8,14 +10,11 @@ import numpy as np
 from keras import ops
 
 from cueco_tf import checkpoints, data
-from cueco_tf.checkpoints import CheckpointError
-from cueco_tf.data import DataError
 from cueco_tf.encoders import to_stock_layers
 from cueco_tf.evaluation import score_features
 from cueco_tf.recording import Interrupted, KnnMonitor, Progress, RunRecorder
+from cueco_tf.run_folder import score_table
 from cueco_tf.runs import build_model, save_network
-
-__all__ = ["CheckpointError", "DataError", "train"]
 
 # The monitor looks at a sample, ten times a run: enough to see a trend, cheap enough to forget.
 _MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
@@ -45,6 +44,7 @@ def train(config, folder, data_dir=None, resume=False):
     started = resume and folder.config.exists()
     if started:
         folder.check_same(config, resolved)
+        folder.clear_partial_files()
     else:
         folder.create(resolved)
     config = resolved
@@ -67,9 +67,10 @@ def train(config, folder, data_dir=None, resume=False):
             _fit(model, config, images.train, callbacks)
         except Interrupted:
             progress.close()
+            where = ["--run-dir", str(folder.path), *(["--data-dir", data_dir] if data_dir else [])]
             print(
                 f"Stopped by {stop.received.name}; the state at step {int(model.step.numpy())} is "
-                f"saved. Go on with: python -m cueco_tf.train --run-dir {folder.path} --resume"
+                f"saved. Go on with: python -m cueco_tf.train {shlex.join(where)} --resume"
             )
             return 128 + stop.received
         finally:
@@ -111,7 +112,6 @@ def _finish(config, images, model, folder):
     encoder = to_stock_layers(model.encoder)
     save_network(folder.encoder, encoder)
     scores = dict.fromkeys(("knn_top1", "linear_top1", "nmi", "acc", "ari", "online_top1"))
-    raw = None
     if images.test is not None:
         print("Scoring the frozen features ...")
         train, test = images.train.sample(_SCORED_TRAIN), images.test.sample(_SCORED_TEST)
@@ -122,6 +122,7 @@ def _finish(config, images, model, folder):
         if isinstance(images.train, data.ArraySplit) and images.train.images.size <= _RAW_LIMIT:
             pixels = [split.images.reshape(len(split), -1) / 255 for split in (train, test)]
             raw = score_features(pixels[0], train.labels, pixels[1], test.labels, config.seed)
+            scores |= {f"raw_{name}": value for name, value in raw.items()}
     last = folder.read_metrics()[-1]
     summary = scores | {
         "dataset": config.dataset,
@@ -131,30 +132,12 @@ def _finish(config, images, model, folder):
         "dead_clusters": last["dead_clusters"],
     }
     folder.write_summary(summary)
-    _print_scores(scores, raw)
+    print(f"\n{score_table(summary)}\n")
     print(
         f"Run folder: {folder.path}\n"
         f'Encoder:    cueco_tf.load_encoder("{folder.path}")(images) -> features '
         f"(n, {encoder.output_shape[-1]})"
     )
-
-
-def _print_scores(scores, raw):
-    if scores["knn_top1"] is None:
-        print("No labels, so no scores.")
-        return
-    rows = (
-        ("k-NN top-1", "knn_top1"),
-        ("linear top-1", "linear_top1"),
-        ("NMI", "nmi"),
-        ("ACC", "acc"),
-        ("ARI", "ari"),
-    )
-    print(f"\n{'test split, %':14}{'CueCo':>8}" + (f"{'raw pixels':>13}" if raw else ""))
-    for title, name in rows:
-        beside = f"{100 * raw[name]:13.1f}" if raw else ""
-        print(f"{title:14}{100 * scores[name]:8.1f}{beside}")
-    print("NMI, ACC, ARI: k-means on the test features, k = number of classes.\n")
 
 
 class _StopSignal:
@@ -171,7 +154,8 @@ class _StopSignal:
     def _note(self, number, frame):
         self.received = signal.Signals(number)
         signal.signal(number, self._former[number])
-        print(f"\n{self.received.name}: saving after this step ...", flush=True)
+        # `print` is not safe in a signal handler: the progress bar may be writing.
+        os.write(1, f"\n{self.received.name}: saving after this step ...\n".encode())
 
     def __exit__(self, *exception):
         for number, former in self._former.items():

@@ -83,7 +83,7 @@ def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoc
     if steps_per_epoch is None:
         # An epoch's end cannot be foreseen, so steps cannot be counted across epochs; this counter
         # draws anew each time the data set is iterated.
-        counter = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+        counter = tf.data.Dataset.random(seed=seed + first_step, rerandomize_each_iteration=True)
         numbered = tf.data.Dataset.zip(counter, dataset)
     else:
         numbered = dataset.repeat().enumerate(first_step)

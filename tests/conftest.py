@@ -6,9 +6,10 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "tensorflow_datasets"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import tensorflow as tf  # noqa: E402
-
 import cueco_tf  # noqa: E402, F401 (before TensorFlow)
+
+# isort: split
+import tensorflow as tf  # noqa: E402
 
 # Two logical devices, so that MirroredStrategy has two replicas on any machine.
 tf.config.set_logical_device_configuration(

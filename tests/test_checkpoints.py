@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -126,3 +128,29 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert target.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file"]
     checkpoints.write_atomically(target, lambda path: path.write_text("new"))
     assert target.read_text() == "new"
+
+
+def test_a_state_that_is_not_finite_never_replaces_a_good_one(folder):
+    path, states = folder
+    model = make()
+    model.step.assign(3)
+    model.head.weights[0].assign(np.full(model.head.weights[0].shape, np.nan))
+    with pytest.raises(FloatingPointError, match="At step 3 the state is no longer finite"):
+        save(path, model)
+    assert_restored(path, states[2])
+
+
+def test_any_damaged_byte_is_met_without_a_traceback(tmp_path):
+    header = np.frombuffer(b'{"format_version": 1}', np.uint8)
+    path = tmp_path / "step-000000001.npz"
+    np.savez(path, header=header, weight=np.arange(3.0))
+    data = path.read_bytes()
+    model = make()
+    for place in range(len(data)):
+        for bit in range(8):
+            flipped = bytearray(data)
+            flipped[place] ^= 1 << bit
+            path.write_bytes(flipped)
+            with warnings.catch_warnings(), pytest.raises(CheckpointError):
+                warnings.simplefilter("ignore")
+                restore(tmp_path, model)

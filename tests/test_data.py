@@ -80,16 +80,22 @@ def photos(tmp_path):
     rotated.save(tmp_path / "rotated.jpg", exif=exif)
     (tmp_path / "broken.jpg").write_bytes(b"not an image")
     (tmp_path / "empty.png").write_bytes(b"")
+    picture(rng, 300, 200).save(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:600])
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / ".hidden.jpg").write_bytes(b"hidden")
     return tmp_path
 
 
 def test_a_folder_of_any_images(photos):
-    with pytest.warns(UserWarning, match="Skipped 2 unreadable images") as caught:
+    with pytest.warns(UserWarning, match="Skipped 3 unreadable images") as caught:
         images = data.load(f"folder:{photos}")
     text = str(caught[0].message)
-    assert "broken.jpg: UnidentifiedImageError" in text and "empty.png" in text
+    assert (
+        "broken.jpg: UnidentifiedImageError" in text
+        and "empty.png" in text
+        and "cut.jpg: OSError" in text
+    )
     assert len(images.train) == 8 and images.test is None and images.num_classes is None
     assert images.train.image_size == 224
     sizes = {i.path.name: (i.width, i.height) for i in files.scan(photos)[0]}
@@ -241,7 +247,8 @@ def test_a_tfds_set_can_be_cut_to_some_classes(jpeg_set):
 
 
 def test_loading_says_nothing_when_all_is_well(tmp_path):
-    picture(np.random.default_rng(0), 40, 40).save(tmp_path / "a.png")
+    for name in ("a.png", "b.png"):
+        picture(np.random.default_rng(0), 40, 40).save(tmp_path / name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(data.load(f"folder:{tmp_path}").train) == 1
+        assert len(data.load(f"folder:{tmp_path}").train) == 2

@@ -45,6 +45,18 @@ def readme_snippets():
     return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
 
 
+def test_the_style_is_kept():
+    for command in (["format", "--check"], ["check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, ROOT], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_the_readme_has_snippets():
+    assert len(readme_snippets()) >= 2
+
+
 @pytest.mark.parametrize("snippet", readme_snippets())
 def test_the_readme_snippets_run(snippet, tmp_path, digits):
     """Each snippet runs as printed, on a few images and for one epoch."""

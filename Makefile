@@ -1,0 +1,29 @@
+# Two commands on a fresh machine: `make train` and `make test`. Python 3.11 to 3.13.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help train test lint clean
+
+help:
+	@echo "make train   set up, train CueCo on the digits (no download) and print its scores"
+	@echo "make test    set up and run all tests"
+	@echo "make lint    check format and style"
+	@echo "make clean   remove the virtual environment and the digits run"
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+train: .venv/installed
+	$(BIN)/python -m cueco_tf.train --dataset digits --run-dir runs/digits --resume
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf .venv runs/digits
