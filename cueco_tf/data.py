@@ -181,10 +181,10 @@ def _tfds(name, tfds_name, data_dir, image_size, classes=None):
     if "train" not in builder.info.splits:
         found = ", ".join(builder.info.splits)
         raise DataError(f"The TFDS set {tfds_name} has no `train` split. It has: {found}.")
-    if image.shape[-1] not in (1, 3) or image.dtype != np.uint8:
+    if image.shape[-1] not in (1, 3) or image.np_dtype != np.uint8:
         raise DataError(
             f"The images of {tfds_name} should be uint8, gray or RGB. "
-            f"Received: {np.dtype(image.dtype).name}, {image.shape[-1]} channels."
+            f"Received: {np.dtype(image.np_dtype).name}, {image.shape[-1]} channels."
         )
     # ImageNet's own test split has no labels.
     preferred = ("validation",) if tfds_name.startswith("imagenet2012") else ("test", "validation")

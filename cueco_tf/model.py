@@ -51,7 +51,7 @@ class CueCo(TwoViewModel):
             predict; `"query"`: to the one nearest to itself, the poster's letter. Defaults to
             `"key"`.
         warmup_steps: integer >= 0: steps on the first loss alone, or None for three
-            tenths of `total_steps`. The clusters start no earlier than when the queue is full of keys.
+            tenths of `total_steps`. The clusters start no earlier than the queue is full of keys.
         total_steps: integer >= 1, or None, to work it out in `fit`.
         num_classes: integer >= 2 for an online linear probe on the labels, or None.
         augment: function of `(images, seed)` that returns two views, or None for the recipe that

@@ -111,7 +111,7 @@ def build_parser():
         "--warmup-epochs",
         type=float,
         metavar="N",
-        help="epochs on the contrastive loss alone, before the clusters start (default: three tenths)",
+        help="epochs on the contrastive loss alone, before the clusters start (default: 3 in 10)",
     )
     method.add_argument(
         "--symmetric",
