@@ -19,7 +19,9 @@ class HealthMonitor(keras.callbacks.Callback):
     `CueCo.fit` adds it by itself. It changes nothing but what is printed and raised.
 
     Raises:
-        FloatingPointError: at the first batch whose loss is NaN or infinite.
+        FloatingPointError: at the first batch whose loss is NaN or infinite, and at the end of an
+            epoch that leaves such weights (oneDNN's ReLU turns NaN into 0, which hides it from the
+            loss).
     """
 
     def __init__(self):
@@ -27,16 +29,20 @@ class HealthMonitor(keras.callbacks.Callback):
         self.collapsed_epochs = 0
 
     def on_train_batch_end(self, batch, logs=None):
-        loss = logs["loss"]
-        if not np.isfinite(loss):
-            step = int(self.model.step.numpy())
-            raise FloatingPointError(
-                f"The loss became {loss} at step {step}. The weights are spoilt from there on; go "
-                f"back to an earlier checkpoint. A lower learning rate or a higher temperature "
-                f"usually helps; NaN pixels in the data have the same effect."
-            )
+        if not np.isfinite(logs["loss"]):
+            self._stop("The loss is")
+
+    def _stop(self, subject):
+        raise FloatingPointError(
+            f"{subject} no longer finite at step {int(self.model.step.numpy())}. What was learnt "
+            f"since the last checkpoint is spoilt. A lower learning rate or a higher temperature "
+            f"usually helps; NaN pixels in the data have the same effect."
+        )
 
     def on_epoch_end(self, epoch, logs=None):
+        for weight in self.model.weights:
+            if not np.isfinite(weight.numpy()).all():
+                self._stop(f"The weight {weight.path} is")
         chance = math.log(self.model.queue_size + 1)
         stuck = logs["info_nce"] > COLLAPSE_SHARE * chance
         self.collapsed_epochs = self.collapsed_epochs + 1 if stuck else 0

@@ -7,6 +7,7 @@ import signal
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from cueco_tf import checkpoints, data
@@ -48,7 +49,8 @@ def train(config, folder, data_dir=None, resume=False):
     else:
         folder.create(resolved)
     config = resolved
-    model = build_model(config)
+    with _strategy().scope():
+        model = build_model(config)
     put_means_back = checkpoints.restore(folder.checkpoints, model) if started else None
     _introduce(config, images, model, folder)
 
@@ -77,6 +79,13 @@ def train(config, folder, data_dir=None, resume=False):
             progress.close()
     _finish(config, images, model, folder)
     return 0
+
+
+def _strategy():
+    """All GPUs of the machine where there are several, else the one device."""
+    if len(tf.config.list_logical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
 
 
 def _introduce(config, images, model, folder):

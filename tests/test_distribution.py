@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cueco_tf import CueCo
+from cueco_tf import CueCo, checkpoints
 
 
 def encoder():
@@ -66,3 +66,16 @@ def test_two_replicas_follow_one(cifar, mirrored, options):
     for weight in two.weights:
         for copy in mirrored.experimental_local_results(weight.value)[1:]:
             np.testing.assert_array_equal(copy.numpy(), weight.numpy(), err_msg=weight.path)
+
+
+def test_a_checkpoint_of_two_replicas_goes_on_with_one(cifar, mirrored, tmp_path):
+    images, labels = cifar.train.images[:75], cifar.train.labels[:75]
+    two, _ = train(mirrored, images, labels)
+    checkpoints.save(tmp_path, two)
+    one, _ = train(tf.distribute.get_strategy(), images[:40], labels[:40])
+    assert checkpoints.restore(tmp_path, one) is not None
+    for own, other in zip(one.weights, two.weights, strict=True):
+        np.testing.assert_array_equal(own.numpy(), other.numpy(), err_msg=own.path)
+    later = [model.fit(images, labels, batch_size=30, verbose=0).history for model in (one, two)]
+    for name, values in later[0].items():
+        np.testing.assert_allclose(later[1][name], values, rtol=2e-3, atol=1e-5, err_msg=name)

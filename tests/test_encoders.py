@@ -57,7 +57,8 @@ def test_integer_and_float_pixels_give_the_same_features(cifar):
 
 
 def test_fused_batch_normalization_equals_the_stock_layer_on_real_images(cifar):
-    x = cifar.train.images[:64].astype("float32") / 255
+    # Few enough values (64 a channel) for the unbiased variance to stand out.
+    x = cifar.train.images[:4, :4, :4].astype("float32") / 255
     layers = [
         kind(momentum=0.9, epsilon=1e-5)
         for kind in (FusedBatchNormalization, keras.layers.BatchNormalization)
@@ -69,7 +70,8 @@ def test_fused_batch_normalization_equals_the_stock_layer_on_real_images(cifar):
     # The fused kernel's batch variance is the unbiased one.
     unbiased = 0.9 + 0.1 * x.reshape(-1, 3).var(axis=0, ddof=1)
     np.testing.assert_allclose(fused.moving_variance, unbiased, rtol=1e-5)
-    np.testing.assert_allclose(fused(x, training=False), stock(x, training=False), atol=1e-4)
+    stock.set_weights(fused.get_weights())
+    np.testing.assert_allclose(fused(x, training=False), stock(x, training=False), atol=1e-6)
 
 
 def test_plain_keras_opens_a_stock_copy_in_another_process(tmp_path, cifar):
