@@ -13,7 +13,7 @@ from cueco_tf.run_folder import RunError, RunFolder, score_table
 _DESCRIPTION = """\
 Trains CueCo on images without labels and leaves a run folder with a working encoder.
 
-  python -m cueco_tf.train --dataset digits              a minute or two, no download
+  python -m cueco_tf.train --dataset digits              two or three minutes, no download
   python -m cueco_tf.train --dataset cifar100            ResNet-18; a GPU helps
   python -m cueco_tf.train --dataset cifar100 --encoder resnet10 --width 16 --epochs 10
                                                          a quarter of an hour on two CPU cores
