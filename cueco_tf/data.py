@@ -208,8 +208,11 @@ def _prepared_builder(name, tfds_name, data_dir):
     folder = data_dir or Path("~/tensorflow_datasets").expanduser()
     try:
         builder = tfds.builder(tfds_name, data_dir=data_dir)
-        # Does nothing when the set is there; otherwise downloads it.
-        builder.download_and_prepare()
+        if not builder.is_prepared():
+            print(
+                f"{name} is not in {folder}: downloading it (without network, minutes of retries)"
+            )
+            builder.download_and_prepare()
     except Exception as error:  # TFDS and what it calls raise many kinds
         reason = str(error).strip().splitlines()
         raise DataError(
