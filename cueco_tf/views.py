@@ -88,17 +88,15 @@ def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoc
     else:
         numbered = dataset.repeat().enumerate(first_step)
 
-    def batch(number, *element):
-        images, views, labels = split(element[0] if len(element) == 1 else element)
+    def batch(number, element):
+        images, views, labels = split(element)
         if views is None:
             views = augment(images, (tf.constant(seed, tf.int64), number))
         if labels is None:
             labels = tf.fill((tf.shape(views[0])[0],), UNLABELLED)
         return views, tf.cast(tf.reshape(labels, (-1,)), tf.int32)
 
-    batches = numbered.map(
-        lambda number, element: batch(number, element), num_parallel_calls=tf.data.AUTOTUNE
-    )
+    batches = numbered.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE), steps_per_epoch
 
 
