@@ -51,12 +51,15 @@ class ArraySplit:
         with tf.device("CPU"):
             return tf.data.Dataset.from_tensor_slices(self.images).batch(batch_size).prefetch(2)
 
+    def take(self, chosen):
+        """The split of the chosen indices."""
+        return ArraySplit(self.images[chosen], None if self.labels is None else self.labels[chosen])
+
     def sample(self, count, seed=0):
         """A random part of the split, the same for the same seed."""
         if count >= len(self):
             return self
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
-        return ArraySplit(self.images[chosen], None if self.labels is None else self.labels[chosen])
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What `pipelines.report` is made of: findings (arrays), plots, thumbnails, the page."""

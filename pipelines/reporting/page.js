@@ -1,0 +1,250 @@
+"use strict";
+
+// Clusters: sort and search the cards that are in the page already.
+(() => {
+  const list = document.getElementById("cards");
+  if (!list) return;
+  const sort = document.getElementById("sort");
+  const search = document.getElementById("search");
+  const buttons = document.querySelectorAll("[data-sort]");
+  const cards = [...list.children];
+
+  function arrange() {
+    const [key, sign] = sort.value.split(" ");
+    const value = (card) => Number(card.dataset[key]);
+    cards.sort(
+      (a, b) => sign * (value(a) - value(b)) || a.dataset.number - b.dataset.number
+    );
+    list.append(...cards);
+    for (const button of buttons) {
+      button.setAttribute("aria-pressed", button.dataset.sort === sort.value);
+    }
+  }
+
+  function filter() {
+    const wanted = search.value.trim().toLowerCase().replace(/^(cluster )?#? */, "");
+    let shown = 0;
+    for (const card of cards) {
+      const { number, classes } = card.dataset;
+      card.hidden = number !== wanted && !classes.toLowerCase().includes(wanted);
+      shown += !card.hidden;
+    }
+    document.getElementById("card-status").value = `${shown} of ${cards.length} clusters`;
+  }
+
+  sort.addEventListener("change", arrange);
+  search.addEventListener("input", filter);
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      sort.value = button.dataset.sort;
+      arrange();
+    });
+  }
+  // A link to a cluster that the search has hidden shows it.
+  addEventListener("hashchange", () => {
+    const target = document.getElementById(location.hash.slice(1));
+    if (target && target.hidden) {
+      search.value = "";
+      filter();
+      target.scrollIntoView();
+    }
+  });
+  document.getElementById("card-controls").hidden = false;
+  arrange();
+  filter();
+})();
+
+// The map: points or images on a canvas, by mouse, touch and keyboard.
+(() => {
+  const data = JSON.parse(document.getElementById("map-data").textContent);
+  const count = data.x.length;
+  const area = document.getElementById("map-area");
+  const canvas = document.getElementById("map-canvas");
+  const context = canvas.getContext("2d");
+  const tip = document.getElementById("map-tip");
+  const groupBy = document.getElementById("map-group");
+  const pick = document.getElementById("map-pick");
+  const style = document.getElementById("map-draw");
+  const status = document.getElementById("map-status");
+  const margin = 24;
+  const sprites = new Image();
+  let current = -1;
+  let size = 0;
+
+  const group = () => data.groups[groupBy ? groupBy.value : 0];
+  const picked = () => (pick && pick.value !== "" ? Number(pick.value) : -1);
+  const offered = (i) => picked() < 0 || group().of[i] === picked();
+  const spot = (i) => [data.x[i], data.y[i]].map((v) => margin + ((size - 2 * margin) * v) / 1e4);
+  const describe = (i) => data.groups.map((each) => each.names[each.of[i]]).join(", ");
+
+  function drawSprite(target, i, x, y, side) {
+    const row = Math.floor(i / data.columns);
+    const column = i % data.columns;
+    const from = data.side;
+    target.drawImage(sprites, column * from, row * from, from, from, x, y, side, side);
+  }
+
+  function drawNames(shown) {
+    const members = shown.names.map(() => []);
+    shown.of.forEach((g, i) => members[g].push(i));
+    const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
+    members.forEach((own, g) => {
+      if (!own.length) return;
+      const at = own.map(spot);
+      const x = median(at.map((p) => p[0]));
+      const y = median(at.map((p) => p[1]));
+      context.strokeText(shown.names[g], x, y);
+      context.fillText(shown.names[g], x, y);
+    });
+  }
+
+  function draw() {
+    const computed = getComputedStyle(area);
+    const colours = Object.fromEntries(
+      ["page", "ink", "rule", "blue"].map((name) => [name, computed.getPropertyValue(`--${name}`)])
+    );
+    const shown = group();
+    const images = style.value === "images";
+    context.clearRect(0, 0, size, size);
+    // What is picked out is drawn last, above the rest.
+    for (const above of [false, true]) {
+      for (let i = 0; i < count; i++) {
+        if (offered(i) !== above) continue;
+        const [x, y] = spot(i);
+        if (images && above) {
+          drawSprite(context, i, x - 9, y - 9, 18);
+          continue;
+        }
+        context.fillStyle = !above ? colours.rule : shown ? shown.colours[shown.of[i]] : colours.blue;
+        context.beginPath();
+        context.arc(x, y, size / 250 + 0.5, 0, 7);
+        context.fill();
+      }
+    }
+    context.font = "600 14px system-ui, sans-serif";
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.lineJoin = "round";
+    context.lineWidth = 4;
+    context.strokeStyle = colours.page;
+    context.fillStyle = colours.ink;
+    if (shown && shown.names.length <= 20 && !images && picked() < 0) drawNames(shown);
+    if (current >= 0) {
+      context.lineWidth = 3;
+      context.strokeStyle = colours.ink;
+      context.beginPath();
+      context.arc(...spot(current), images ? 13 : 8, 0, 7);
+      context.stroke();
+    }
+  }
+
+  function choose(i) {
+    if (i === current) return;
+    current = i;
+    tip.hidden = i < 0;
+    if (i >= 0) {
+      const small = tip.querySelector("canvas").getContext("2d");
+      small.clearRect(0, 0, data.side, data.side);
+      drawSprite(small, i, 0, 0, data.side);
+      tip.querySelector("span").textContent = describe(i) || `point ${i + 1}`;
+      const [x, y] = spot(i);
+      const { offsetWidth: width, offsetHeight: height } = tip;
+      const left = x < size / 2 ? x + 16 : x - width - 16;
+      const top = y < size / 2 ? y + 16 : y - height - 16;
+      tip.style.transform = `translate(${left}px, ${top}px)`;
+    }
+    draw();
+  }
+
+  // The offered point of the lowest cost, a function of its offset from (x, y); -1 for none.
+  function best(x, y, cost) {
+    let found = -1;
+    let lowest = Infinity;
+    for (let i = 0; i < count; i++) {
+      if (!offered(i)) continue;
+      const [px, py] = spot(i);
+      const value = cost(px - x, py - y, i);
+      if (value < lowest) [found, lowest] = [i, value];
+    }
+    return found;
+  }
+
+  function point(event) {
+    const box = canvas.getBoundingClientRect();
+    const reach = event.pointerType === "mouse" ? 16 : 32;
+    choose(
+      best(event.clientX - box.left, event.clientY - box.top, (dx, dy) => {
+        const distance = Math.hypot(dx, dy);
+        return distance < reach ? distance : Infinity;
+      })
+    );
+  }
+
+  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+  function walk(event) {
+    if (event.key === "Escape") {
+      choose(-1);
+      status.textContent = "";
+    }
+    const step = steps[event.key];
+    if (!step) return;
+    event.preventDefault();
+    if (current < 0 || !offered(current)) {
+      choose(best(size / 2, size / 2, Math.hypot));
+    } else {
+      const next = best(...spot(current), (dx, dy, i) => {
+        const ahead = dx * step[0] + dy * step[1];
+        const aside = Math.abs(dx * step[1]) + Math.abs(dy * step[0]);
+        return i !== current && ahead > 0 && aside <= ahead ? Math.hypot(dx, dy) : Infinity;
+      });
+      if (next >= 0) choose(next);
+      else status.textContent = "No point further this way.";
+      if (next < 0) return;
+    }
+    status.textContent = `Point ${current + 1} of ${count}: ${describe(current)}`;
+  }
+
+  function offerGroup() {
+    const shown = group();
+    if (!shown) return;
+    pick.replaceChildren(new Option(`any ${shown.title}`, ""));
+    [...shown.names.keys()]
+      .sort((a, b) => shown.names[a].localeCompare(shown.names[b], "en", { numeric: true }))
+      .forEach((g) => pick.add(new Option(shown.names[g], g)));
+    document.getElementById("map-legend").textContent =
+      shown.names.length <= 10
+        ? `Each ${shown.title} has its colour; its name stands at the median of its points.`
+        : `${shown.names.length} are too many to tell apart by colour. Similar colours are ` +
+          `${shown.title}s that go together; pick one out to see where it lies.`;
+    choose(-1);
+    draw();
+  }
+
+  function fit() {
+    size = canvas.clientWidth;
+    const scale = devicePixelRatio || 1;
+    canvas.width = canvas.height = Math.round(size * scale);
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    draw();
+  }
+
+  area.hidden = false;
+  canvas.addEventListener("pointermove", point);
+  canvas.addEventListener("pointerdown", point);
+  canvas.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && choose(-1));
+  canvas.addEventListener("keydown", walk);
+  if (groupBy) {
+    groupBy.addEventListener("change", offerGroup);
+    pick.addEventListener("change", () => {
+      choose(-1);
+      draw();
+    });
+  }
+  style.addEventListener("change", draw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  sprites.addEventListener("load", draw);
+  sprites.src = data.sprites;
+  offerGroup();
+  new ResizeObserver(fit).observe(canvas);
+})();

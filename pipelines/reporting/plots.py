@@ -1,0 +1,341 @@
+"""The report's figures, in matplotlib: one set for the PNG files and, as SVG, for the page."""
+
+import io
+import re
+from html import escape
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+
+from pipelines.reporting.findings import BINS
+
+# The page's style sheet has a variable of each name, with one value for light and one for dark.
+COLOURS = {
+    "ink": "#1d2026",
+    "muted": "#59616d",
+    "rule": "#d9dde3",
+    "blue": "#0068b5",
+    "orange": "#bf4d00",
+    "green": "#00795a",
+    "purple": "#8a3f9e",
+}
+STYLE = {
+    "font.size": 10,
+    "text.color": COLOURS["ink"],
+    "axes.labelcolor": COLOURS["muted"],
+    "axes.edgecolor": COLOURS["rule"],
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlesize": 11,
+    "axes.titlepad": 10,
+    "grid.color": COLOURS["rule"],
+    "grid.linewidth": 0.6,
+    "xtick.color": COLOURS["rule"],
+    "ytick.color": COLOURS["rule"],
+    "xtick.labelcolor": COLOURS["muted"],
+    "ytick.labelcolor": COLOURS["muted"],
+    "lines.linewidth": 2,
+    "lines.solid_capstyle": "round",
+    "svg.fonttype": "none",
+    "figure.constrained_layout.use": True,
+}
+_FEW = 20  # so many epochs, or groups on a map, are marked one by one
+_NAMED = 120  # so many classes have room for their names beside the matrix
+
+
+def draw(findings):
+    """All figures that the findings have data for: a dict from file name to `Figure`."""
+    with matplotlib.rc_context(STYLE):
+        return {
+            **_training(findings.metrics, findings.config),
+            **_similarity(findings.similarity),
+            **_map(findings),
+            **_clusters(findings.clusters),
+            **_matrix(findings.clusters, findings.class_names),
+        }
+
+
+def save_png(figure, path):
+    """Writes the figure as a PNG."""
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(path, dpi=160, facecolor="white")
+
+
+def to_svg(figure, name, title):
+    """The figure as an `<svg>` element whose colours are the page's variables.
+
+    Args:
+        figure: `Figure`.
+        name: a word that makes the ids in it unique on the page.
+        title: what a screen reader says it is.
+    """
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+        file = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", svg)
+    for colour, value in COLOURS.items():
+        svg = svg.replace(value, f"var(--{colour})")
+    label = f'role="img" aria-label="{escape(title)}"'
+    # The page sets the width; the height follows from the viewBox.
+    return re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg \1 {label}>", svg, count=1)
+
+
+def group_colours(places):
+    """A colour for each group on the map, from its place in an order of like beside like.
+
+    Up to ten get Petroff's ten colours, made to be told apart with any colour vision. More cannot
+    be told apart by anyone: they get a scale from blue to green, on which like groups look alike.
+    """
+    if len(places) <= 10:
+        cycle = matplotlib.color_sequences["petroff10"]
+        return [to_hex(cycle[i]) for i in range(len(places))]
+    scale = matplotlib.colormaps["viridis"]
+    return [to_hex(scale(0.2 + 0.65 * place / (len(places) - 1))) for place in places]
+
+
+def places(order):
+    """The place of each item in an order: the inverse permutation."""
+    return np.argsort(order)
+
+
+def _axes(title, xlabel, ylabel, size=(5.2, 3.2)):
+    figure = Figure(figsize=size)
+    axes = figure.subplots()
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    return figure, axes
+
+
+def _training(metrics, config):
+    """One figure for each thing that was watched in training."""
+    if not metrics:
+        return {}
+    epochs = np.array([row["epoch"] for row in metrics])
+
+    def column(name):
+        return np.array([np.nan if row[name] is None else row[name] for row in metrics])
+
+    # Until the first k-means there are no clusters, and their columns hold zeros.
+    started = np.maximum.accumulate(column("usage_entropy") > 0)
+    weights = config.loss_weights
+    names = (
+        f"{name} \N{MULTIPLICATION SIGN} {weight:g}"
+        for name, weight in zip(
+            ("L1 contrastive", "L2 centroid", "L3 variance"), weights, strict=True
+        )
+    )
+    terms = {
+        next(names): ("info_nce", "blue"),
+        next(names): ("centroid_contrast", "orange"),
+        next(names): ("cluster_variance", "green"),
+    }
+    if weights != (1, 0, 0):
+        terms["total"] = ("loss", "ink")
+    losses = {
+        label: (
+            np.where(started, column(name), np.nan)
+            if colour in ("orange", "green")
+            else column(name),
+            colour,
+        )
+        for label, (name, colour) in terms.items()
+    }
+    watched = {"entropy": (np.where(started, column("usage_entropy"), np.nan), "blue")}
+    counts = {
+        "dead now": (np.where(started, column("dead_clusters"), np.nan), "orange"),
+        "re-seeded": (np.where(started, column("reseeded_clusters"), np.nan), "blue"),
+    }
+    accuracy = {
+        "k-NN": (100 * column("knn_top1"), "blue"),
+        "online probe": (100 * column("online_top1"), "orange"),
+    }
+    plan = {
+        "losses": ("Losses", "mean of the epoch", losses),
+        "accuracy": ("Accuracy while training", "top-1, %", accuracy),
+        "usage_entropy": ("Usage entropy of the clusters", "1 = all used alike", watched),
+        "dead_clusters": ("Dead and re-seeded clusters", "clusters", counts),
+        "learning_rate": (
+            "Learning rate",
+            "at the end of the epoch",
+            {"": (column("learning_rate"), "blue")},
+        ),
+        "key_momentum": (
+            "Key momentum",
+            "at the end of the epoch",
+            {"": (column("key_momentum"), "blue")},
+        ),
+    }
+    figures = {}
+    for name, (title, ylabel, lines) in plan.items():
+        lines = {label: line for label, line in lines.items() if np.isfinite(line[0]).any()}
+        if lines:
+            figures[name] = _lines(title, ylabel, epochs, lines)
+    for name in ("losses", "dead_clusters", "learning_rate", "accuracy"):
+        if name in figures:
+            figures[name].axes[0].set_ylim(bottom=0)
+    if "dead_clusters" in figures:
+        axes = figures["dead_clusters"].axes[0]
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set_ylim(top=max(axes.get_ylim()[1], 1))
+    return figures
+
+
+def _lines(title, ylabel, epochs, lines):
+    """Lines over the epochs, each named at its end."""
+    figure, axes = _axes(title, "epoch", ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.get_major_formatter().set_useOffset(False)
+    ends = []
+    for label, (values, colour) in lines.items():
+        known = np.isfinite(values)
+        marker = "o" if known.sum() <= _FEW else None
+        axes.plot(epochs[known], values[known], marker=marker, ms=4, color=COLOURS[colour])
+        ends.append([values[known][-1], label, COLOURS[colour]])
+    axes.margins(y=0.12)
+    figure.draw_without_rendering()  # settles the limits
+    low, high = axes.get_ylim()
+    last = -np.inf
+    for value, label, colour in sorted(ends):
+        last = max(value, last + 0.09 * (high - low))  # names must not overlap
+        axes.annotate(
+            label,
+            (1.0, last),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            annotation_clip=False,
+        )
+    return figure
+
+
+def _similarity(similarity):
+    """The paper's Figure 2: one panel a moment, one below the other, on one scale."""
+    if not similarity:
+        return {}
+    figure = Figure(figsize=(6.4, 0.7 + 1.9 * len(similarity)))
+    panels = figure.subplots(len(similarity), sharex=True, sharey=True, squeeze=False)[:, 0]
+    middle = (BINS[1:] + BINS[:-1]) / 2
+    for axes, (percent, found) in zip(panels, similarity.items(), strict=True):
+        kinds = (
+            ("between clusters", found.between, found.mean_between, "orange"),
+            ("within clusters", found.within, found.mean_within, "blue"),
+        )
+        for height, (name, share, mean, colour) in zip((0.62, 0.84), kinds, strict=True):
+            colour = COLOURS[colour]
+            axes.fill_between(middle, 100 * share, color=colour, alpha=0.25, linewidth=0)
+            axes.plot(middle, 100 * share, color=colour, linewidth=1.5)
+            if np.isfinite(mean):
+                axes.axvline(mean, color=colour, linewidth=1, linestyle=(0, (4, 3)))
+                text = f"{name}: mean {mean:.2f}".replace("-", "\N{MINUS SIGN}")
+                axes.text(0.01, height, text, color=colour, transform=axes.transAxes)
+        axes.set_title(f"{percent} % of training")
+    panels[0].set(xlim=(-1, 1), ylim=(0, None))
+    panels[-1].set_xlabel("cosine similarity of two images' projections")
+    figure.supylabel("pairs, % in each 0.02", color=COLOURS["muted"], fontsize=STYLE["font.size"])
+    return {"similarity": figure}
+
+
+def _map(findings):
+    """The map, coloured by label where there are labels, else by cluster, with names on it."""
+    groups = map_groups(findings)
+    if not groups:
+        return {}
+    title, names, members, colours = groups[0]
+    figure, axes = _axes(f"Map of embeddings, coloured by {title}", "", "", (8, 8))
+    axes.set(xticks=[], yticks=[], aspect="equal")
+    axes.spines[:].set_visible(False)
+    # y grows downwards, as on the page's canvas.
+    axes.scatter(*(findings.xy * (1, -1)).T, c=np.array(colours)[members], s=5, linewidths=0)
+    for group in np.unique(members):
+        x, y = np.median(findings.xy[members == group], axis=0)
+        axes.text(
+            *(x, -y, names[group]),
+            ha="center",
+            va="center",
+            fontsize=11 if len(names) <= _FEW else 6,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )
+    return {"map": figure}
+
+
+def map_groups(findings):
+    """The ways to colour the map: a list of (title, names, group of each point, colours)."""
+    groups, clusters, labels = [], findings.clusters, findings.labels
+    orders = (None, None)
+    if clusters is not None and clusters.table is not None:
+        orders = clusters.orders
+    if labels is not None:
+        order = np.arange(len(findings.class_names)) if orders[0] is None else orders[0]
+        colours = group_colours(places(order))
+        groups.append(("label", findings.class_names, labels[findings.mapped], colours))
+    if clusters is not None:
+        order = np.arange(len(clusters.sizes)) if orders[1] is None else orders[1]
+        names = tuple(f"cluster {i}" for i in range(len(clusters.sizes)))
+        members = clusters.assignments[findings.mapped]
+        groups.append(("cluster", names, members, group_colours(places(order))))
+    return groups
+
+
+def _clusters(clusters):
+    """Size against spread, with the extremes named."""
+    if clusters is None:
+        return {}
+    sizes, spread = clusters.sizes, clusters.variances
+    figure, axes = _axes("Size and spread of each cluster", "images", "spread σ²", (6.4, 3.8))
+    axes.scatter(sizes, spread, s=14, color=COLOURS["blue"], alpha=0.7, linewidths=0)
+    fair = sizes.mean()
+    axes.axvline(fair, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
+    axes.annotate(
+        f"mean {fair:,.0f}",
+        (fair, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -2),
+        textcoords="offset points",
+        va="top",
+        color=COLOURS["muted"],
+    )
+    extremes = {np.argmin(sizes), np.argmax(sizes), np.argmin(spread), np.argmax(spread)}
+    for i in sorted(extremes):
+        axes.annotate(str(i), (sizes[i], spread[i]), (4, 4), textcoords="offset points")
+    axes.set_xlim(left=0)
+    return {"clusters": figure}
+
+
+def _matrix(clusters, class_names):
+    """Classes against clusters, like beside like; each row is a class's images."""
+    if clusters is None or clusters.table is None:
+        return {}
+    classes, order = clusters.orders
+    table = clusters.table[classes][:, order]
+    share = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    named, numbered = len(classes) <= _NAMED, len(order) <= _FEW
+    size = (9, min(max(0.115 * len(classes), 4) + 1, 14))
+    figure, axes = _axes("Classes and clusters", "cluster", "class", size)
+    # From clear to blue, so that it stands on a light page and on a dark one.
+    clear = LinearSegmentedColormap.from_list("", [(*_rgb("blue"), 0.0), (*_rgb("blue"), 1.0)])
+    image = axes.imshow(share, cmap=clear, vmin=0, aspect="auto", interpolation="none")
+    axes.grid(False)
+    small = 10 if len(classes) <= _FEW else 6
+    names = [class_names[i] for i in classes] if named else []
+    axes.set_yticks(range(len(names)), names, fontsize=small)
+    axes.set_xticks(range(len(order)) if numbered else [], order if numbered else [])
+    bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 3 / size[1]), pad=0.02)
+    bar.set_label("% of the class's images")
+    bar.outline.set_visible(False)
+    return {"classes": figure}
+
+
+def _rgb(name):
+    return matplotlib.colors.to_rgb(COLOURS[name])
