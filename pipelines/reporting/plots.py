@@ -117,98 +117,74 @@ def _axes(title, xlabel, ylabel, size=(5.2, 3.2)):
 
 
 def _training(metrics, config):
-    """One figure for each thing that was watched in training."""
+    """One figure for each thing that was watched in training, where anything was."""
     if not metrics:
         return {}
-    epochs = np.array([row["epoch"] for row in metrics])
 
-    def column(name):
-        return np.array([np.nan if row[name] is None else row[name] for row in metrics])
+    def column(name, scale=1, positive=False):
+        values = np.array([np.nan if row[name] is None else row[name] for row in metrics])
+        return np.where(values > 0, scale * values, np.nan) if positive else scale * values
 
-    # Until the first k-means there are no clusters, and their columns hold zeros.
-    started = np.maximum.accumulate(column("usage_entropy") > 0)
-    weights = config.loss_weights
-    names = (
-        f"{name} \N{MULTIPLICATION SIGN} {weight:g}"
-        for name, weight in zip(
-            ("L1 contrastive", "L2 centroid", "L3 variance"), weights, strict=True
-        )
-    )
-    terms = {
-        next(names): ("info_nce", "blue"),
-        next(names): ("centroid_contrast", "orange"),
-        next(names): ("cluster_variance", "green"),
+    # Until the first k-means there are no clusters, and what is written of them is zero.
+    started = np.where(np.isfinite(column("usage_entropy", positive=True)), 1, np.nan)
+    weighted = [f"\N{MULTIPLICATION SIGN} {weight:g}" for weight in config.loss_weights]
+    losses = [
+        (f"L1 contrastive {weighted[0]}", "blue", column("info_nce")),
+        (f"L2 centroid {weighted[1]}", "orange", column("centroid_contrast", positive=True)),
+        (f"L3 variance {weighted[2]}", "green", column("cluster_variance", positive=True)),
+    ]
+    if config.loss_weights != (1, 0, 0):
+        losses.append(("total", "ink", column("loss")))
+    accuracy = [
+        ("k-NN", "blue", column("knn_top1", 100)),
+        ("online probe", "orange", column("online_top1", 100)),
+    ]
+    entropy = [("", "blue", column("usage_entropy", positive=True))]
+    counts = [
+        ("dead", "orange", started * column("dead_clusters")),
+        ("re-seeded", "blue", started * column("reseeded_clusters")),
+    ]
+    rate = [("", "blue", column("learning_rate"))]
+    momentum = [("", "blue", column("key_momentum"))]
+    epochs = column("epoch")
+    figures = {
+        "losses": _lines("Losses", "mean of the epoch", epochs, losses, bottom=0),
+        "accuracy": _lines("Accuracy while training", "top-1, %", epochs, accuracy, bottom=0),
+        "usage_entropy": _lines("Usage entropy", "1 = all used alike", epochs, entropy),
+        "dead_clusters": _lines("Dead and re-seeded clusters", "clusters", epochs, counts, 0, 1),
+        "learning_rate": _lines("Learning rate", "at the end of the epoch", epochs, rate, 0),
+        "key_momentum": _lines("Key momentum", "at the end of the epoch", epochs, momentum),
     }
-    if weights != (1, 0, 0):
-        terms["total"] = ("loss", "ink")
-    losses = {
-        label: (
-            np.where(started, column(name), np.nan)
-            if colour in ("orange", "green")
-            else column(name),
-            colour,
-        )
-        for label, (name, colour) in terms.items()
-    }
-    watched = {"entropy": (np.where(started, column("usage_entropy"), np.nan), "blue")}
-    counts = {
-        "dead now": (np.where(started, column("dead_clusters"), np.nan), "orange"),
-        "re-seeded": (np.where(started, column("reseeded_clusters"), np.nan), "blue"),
-    }
-    accuracy = {
-        "k-NN": (100 * column("knn_top1"), "blue"),
-        "online probe": (100 * column("online_top1"), "orange"),
-    }
-    plan = {
-        "losses": ("Losses", "mean of the epoch", losses),
-        "accuracy": ("Accuracy while training", "top-1, %", accuracy),
-        "usage_entropy": ("Usage entropy of the clusters", "1 = all used alike", watched),
-        "dead_clusters": ("Dead and re-seeded clusters", "clusters", counts),
-        "learning_rate": (
-            "Learning rate",
-            "at the end of the epoch",
-            {"": (column("learning_rate"), "blue")},
-        ),
-        "key_momentum": (
-            "Key momentum",
-            "at the end of the epoch",
-            {"": (column("key_momentum"), "blue")},
-        ),
-    }
-    figures = {}
-    for name, (title, ylabel, lines) in plan.items():
-        lines = {label: line for label, line in lines.items() if np.isfinite(line[0]).any()}
-        if lines:
-            figures[name] = _lines(title, ylabel, epochs, lines)
-    for name in ("losses", "dead_clusters", "learning_rate", "accuracy"):
-        if name in figures:
-            figures[name].axes[0].set_ylim(bottom=0)
-    if "dead_clusters" in figures:
-        axes = figures["dead_clusters"].axes[0]
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.set_ylim(top=max(axes.get_ylim()[1], 1))
-    return figures
+    return {name: figure for name, figure in figures.items() if figure is not None}
 
 
-def _lines(title, ylabel, epochs, lines):
-    """Lines over the epochs, each named at its end."""
+def _lines(title, ylabel, epochs, lines, bottom=None, least_top=None):
+    """Lines over the epochs, each named at its end; None where no value is known."""
+    lines = [line for line in lines if np.isfinite(line[2]).any()]
+    if not lines:
+        return None
     figure, axes = _axes(title, "epoch", ylabel)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.get_major_formatter().set_useOffset(False)
+    axes.margins(y=0.12)
     ends = []
-    for label, (values, colour) in lines.items():
+    for name, colour, values in lines:
         known = np.isfinite(values)
         marker = "o" if known.sum() <= _FEW else None
-        axes.plot(epochs[known], values[known], marker=marker, ms=4, color=COLOURS[colour])
-        ends.append([values[known][-1], label, COLOURS[colour]])
-    axes.margins(y=0.12)
-    figure.draw_without_rendering()  # settles the limits
+        colour = COLOURS[colour]
+        axes.plot(epochs[known], values[known], marker=marker, ms=4, color=colour, clip_on=False)
+        ends.append((values[known][-1], name, colour))
+    axes.set_xlim(epochs[0] - 0.04 * np.ptp(epochs), epochs[-1] + 0.04 * np.ptp(epochs))
+    axes.set_ylim(bottom=bottom)
+    if least_top is not None:
+        axes.set_ylim(top=max(axes.get_ylim()[1], least_top))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.ticklabel_format(useOffset=False)
     low, high = axes.get_ylim()
     last = -np.inf
-    for value, label, colour in sorted(ends):
+    for value, name, colour in sorted(ends):
         last = max(value, last + 0.09 * (high - low))  # names must not overlap
         axes.annotate(
-            label,
+            name,
             (1.0, last),
             xycoords=("axes fraction", "data"),
             xytext=(4, 0),
@@ -224,24 +200,29 @@ def _similarity(similarity):
     """The paper's Figure 2: one panel a moment, one below the other, on one scale."""
     if not similarity:
         return {}
-    figure = Figure(figsize=(6.4, 0.7 + 1.9 * len(similarity)))
-    panels = figure.subplots(len(similarity), sharex=True, sharey=True, squeeze=False)[:, 0]
+    figure = Figure(figsize=(7, 0.6 + 1.8 * len(similarity)))
+    panels = figure.subplots(len(similarity), sharex=True, squeeze=False)[:, 0]
     middle = (BINS[1:] + BINS[:-1]) / 2
+    lowest = 0.0
     for axes, (percent, found) in zip(panels, similarity.items(), strict=True):
-        kinds = (
-            ("between clusters", found.between, found.mean_between, "orange"),
-            ("within clusters", found.within, found.mean_within, "blue"),
-        )
-        for height, (name, share, mean, colour) in zip((0.62, 0.84), kinds, strict=True):
+        axes.set_title(f"{percent} % of training")
+        for right, name, share, mean, colour in (
+            (0.64, "between clusters", found.between, found.mean_between, "orange"),
+            (1.0, "within clusters", found.within, found.mean_within, "blue"),
+        ):
+            if not np.isfinite(mean):
+                continue
             colour = COLOURS[colour]
             axes.fill_between(middle, 100 * share, color=colour, alpha=0.25, linewidth=0)
             axes.plot(middle, 100 * share, color=colour, linewidth=1.5)
-            if np.isfinite(mean):
-                axes.axvline(mean, color=colour, linewidth=1, linestyle=(0, (4, 3)))
-                text = f"{name}: mean {mean:.2f}".replace("-", "\N{MINUS SIGN}")
-                axes.text(0.01, height, text, color=colour, transform=axes.transAxes)
-        axes.set_title(f"{percent} % of training")
-    panels[0].set(xlim=(-1, 1), ylim=(0, None))
+            axes.axvline(mean, color=colour, linewidth=1, linestyle=(0, (4, 3)))
+            text = f"{name}: mean {mean:.2f}".replace("-", "\N{MINUS SIGN}")
+            axes.text(
+                right, 1.05, text, color=colour, ha="right", va="bottom", transform=axes.transAxes
+            )
+            lowest = min(lowest, middle[share > 1e-4][0])
+        axes.set_ylim(bottom=0)
+    panels[-1].set_xlim(max(np.floor(4 * lowest) / 4, -1), 1)
     panels[-1].set_xlabel("cosine similarity of two images' projections")
     figure.supylabel("pairs, % in each 0.02", color=COLOURS["muted"], fontsize=STYLE["font.size"])
     return {"similarity": figure}
@@ -322,7 +303,7 @@ def _matrix(clusters, class_names):
     share = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     named, numbered = len(classes) <= _NAMED, len(order) <= _FEW
     size = (9, min(max(0.115 * len(classes), 4) + 1, 14))
-    figure, axes = _axes("Classes and clusters", "cluster", "class", size)
+    figure, axes = _axes("Share of each class in each cluster", "cluster", "class", size)
     # From clear to blue, so that it stands on a light page and on a dark one.
     clear = LinearSegmentedColormap.from_list("", [(*_rgb("blue"), 0.0), (*_rgb("blue"), 1.0)])
     image = axes.imshow(share, cmap=clear, vmin=0, aspect="auto", interpolation="none")
