@@ -233,8 +233,8 @@ def examine(folder, run, split, class_names, evaluation):
 def _similarities(folder, split, num_clusters, seed):
     """`Similarity` by percent of training, for each snapshot there is."""
     import keras
+    from sklearn.cluster import KMeans
 
-    from cueco_tf.evaluation import kmeans_clusters
     from pipelines.reporting.findings import pair_similarity
 
     found = {}
@@ -246,8 +246,8 @@ def _similarities(folder, split, num_clusters, seed):
             except Exception as error:  # a damaged file can make Keras raise anything
                 raise RunError(f"{path} cannot be read: {error}") from error
             _, z = _embed(network, split, f"Snapshot at {percent} %")
-            clusters = kmeans_clusters(z, min(num_clusters, len(z)), seed)
-            found[percent] = pair_similarity(z, clusters)
+            kmeans = KMeans(min(num_clusters, len(z)), random_state=seed)
+            found[percent] = pair_similarity(z, kmeans.fit_predict(z))
     return found
 
 

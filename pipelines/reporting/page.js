@@ -215,8 +215,8 @@
     document.getElementById("map-legend").textContent =
       shown.names.length <= 10
         ? `Each ${shown.title} has its colour; its name stands at the median of its points.`
-        : `${shown.names.length} are too many to tell apart by colour. Similar colours are ` +
-          `${shown.title}s that go together; pick one out to see where it lies.`;
+        : `${shown.names.length} ${shown.title}s are too many to tell apart by colour: those that ` +
+          `have much in common look alike. Pick one out to see where it lies.`;
     choose(-1);
     draw();
   }

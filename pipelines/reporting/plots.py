@@ -24,7 +24,7 @@ COLOURS = {
     "purple": "#8a3f9e",
 }
 STYLE = {
-    "font.size": 10,
+    "font.size": 11,
     "text.color": COLOURS["ink"],
     "axes.labelcolor": COLOURS["muted"],
     "axes.edgecolor": COLOURS["rule"],
@@ -34,7 +34,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
-    "axes.titlesize": 11,
+    "axes.titlesize": 12,
     "axes.titlepad": 10,
     "grid.color": COLOURS["rule"],
     "grid.linewidth": 0.6,
@@ -200,15 +200,15 @@ def _similarity(similarity):
     """The paper's Figure 2: one panel a moment, one below the other, on one scale."""
     if not similarity:
         return {}
-    figure = Figure(figsize=(7, 0.6 + 1.8 * len(similarity)))
+    figure = Figure(figsize=(5.2, 0.6 + 1.7 * len(similarity)))
     panels = figure.subplots(len(similarity), sharex=True, squeeze=False)[:, 0]
     middle = (BINS[1:] + BINS[:-1]) / 2
     lowest = 0.0
     for axes, (percent, found) in zip(panels, similarity.items(), strict=True):
         axes.set_title(f"{percent} % of training")
         for right, name, share, mean, colour in (
-            (0.64, "between clusters", found.between, found.mean_between, "orange"),
-            (1.0, "within clusters", found.within, found.mean_within, "blue"),
+            (0.72, "between", found.between, found.mean_between, "orange"),
+            (1.0, "within", found.within, found.mean_within, "blue"),
         ):
             if not np.isfinite(mean):
                 continue
@@ -216,7 +216,7 @@ def _similarity(similarity):
             axes.fill_between(middle, 100 * share, color=colour, alpha=0.25, linewidth=0)
             axes.plot(middle, 100 * share, color=colour, linewidth=1.5)
             axes.axvline(mean, color=colour, linewidth=1, linestyle=(0, (4, 3)))
-            text = f"{name}: mean {mean:.2f}".replace("-", "\N{MINUS SIGN}")
+            text = f"{name} {round(mean, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
             axes.text(
                 right, 1.05, text, color=colour, ha="right", va="bottom", transform=axes.transAxes
             )
@@ -274,7 +274,7 @@ def _clusters(clusters):
     if clusters is None:
         return {}
     sizes, spread = clusters.sizes, clusters.variances
-    figure, axes = _axes("Size and spread of each cluster", "images", "spread σ²", (6.4, 3.8))
+    figure, axes = _axes("Size and spread of each cluster", "images", "spread σ²", (5.2, 3.6))
     axes.scatter(sizes, spread, s=14, color=COLOURS["blue"], alpha=0.7, linewidths=0)
     fair = sizes.mean()
     axes.axvline(fair, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
@@ -304,11 +304,11 @@ def _matrix(clusters, class_names):
     named, numbered = len(classes) <= _NAMED, len(order) <= _FEW
     size = (9, min(max(0.115 * len(classes), 4) + 1, 14))
     figure, axes = _axes("Share of each class in each cluster", "cluster", "class", size)
-    # From clear to blue, so that it stands on a light page and on a dark one.
-    clear = LinearSegmentedColormap.from_list("", [(*_rgb("blue"), 0.0), (*_rgb("blue"), 1.0)])
+    # From clear to a middling blue, so that it stands on a light page and on a dark one.
+    clear = LinearSegmentedColormap.from_list("", ["#2f87d800", "#2f87d8ff"])
     image = axes.imshow(share, cmap=clear, vmin=0, aspect="auto", interpolation="none")
     axes.grid(False)
-    small = 10 if len(classes) <= _FEW else 6
+    small = STYLE["font.size"] if len(classes) <= _FEW else 6
     names = [class_names[i] for i in classes] if named else []
     axes.set_yticks(range(len(names)), names, fontsize=small)
     axes.set_xticks(range(len(order)) if numbered else [], order if numbered else [])
@@ -316,7 +316,3 @@ def _matrix(clusters, class_names):
     bar.set_label("% of the class's images")
     bar.outline.set_visible(False)
     return {"classes": figure}
-
-
-def _rgb(name):
-    return matplotlib.colors.to_rgb(COLOURS[name])
