@@ -193,6 +193,8 @@ def examine(folder, run, split, class_names, evaluation):
 
     config, seed = run.config, run.config.seed
     labels = None if class_names is None else split.labels
+    paired = split.sample(max(_PAIRED, _PAIRED_EACH * config.clusters), seed)
+    similarity = _similarities(folder, paired, config.clusters, seed)
     h, z = _embed(runs.inference_network(run.model), split, "Embedding")
 
     clusters = None
@@ -207,7 +209,6 @@ def examine(folder, run, split, class_names, evaluation):
     print(f"Mapping {len(mapped):,} embeddings: PCA and t-SNE ...")
     xy = find.flat_map(h[mapped], seed)
 
-    paired = split.sample(max(_PAIRED, _PAIRED_EACH * config.clusters), seed)
     scores = run.summary if evaluation is None else evaluation
     return find.Findings(
         name=folder.path.resolve().name,
@@ -224,7 +225,7 @@ def examine(folder, run, split, class_names, evaluation):
         queries=queries,
         neighbours=neighbours,
         neighbour_similarities=similarities,
-        similarity=_similarities(folder, paired, config.clusters, seed),
+        similarity=similarity,
         similarity_sample=len(paired),
         count=len(split),
     )
@@ -257,7 +258,9 @@ def _embed(network, split, title, batch_size=256):
     from tqdm import tqdm
 
     print(f"{title}: {len(split):,} images ...")
-    with tqdm(total=-(-len(split) // batch_size), unit="batch", leave=False) as bar:
+    steps = -(-len(split) // batch_size)
+    interval = 0.5 if sys.stderr.isatty() else 30.0  # where nobody watches, a line now and then
+    with tqdm(total=steps, unit="batch", mininterval=interval, leave=False) as bar:
         count = LambdaCallback(on_predict_batch_end=lambda batch, logs: bar.update())
         batches = split.plain_batches(batch_size)
         outputs = network.predict(batches, verbose=0, callbacks=[count])

@@ -40,3 +40,25 @@ def digits():
     from cueco_tf import data
 
     return data.load("digits", image_size=16)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory):
+    """A run of three epochs on the digits, with clusters and snapshots. Copy it before a change."""
+    from cueco_tf import train
+
+    path = tmp_path_factory.mktemp("runs") / "digits"
+    options = "--dataset digits --queue-size 300 --epochs 3"
+    assert train.main([*options.split(), "--run-dir", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits_findings(digits_run, digits):
+    """What the report shows of `digits_run`."""
+    from cueco_tf.run_folder import RunFolder
+    from cueco_tf.runs import load_run
+    from pipelines.report import examine
+
+    run = load_run(digits_run)
+    return examine(RunFolder(digits_run), run, digits.train, digits.class_names, None)

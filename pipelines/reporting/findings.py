@@ -10,6 +10,7 @@ import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from cueco_tf.config import RunConfig
 from cueco_tf.evaluation import normalize
@@ -150,7 +151,10 @@ def flat_map(h, seed=0):
     # As scikit-learn's own start by PCA, but defined when all embeddings are the same.
     start = 1e-4 * x[:, :2] / max(x[:, 0].std(), 1e-12)
     perplexity = min(30.0, (len(x) - 1) / 3)
-    xy = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(x)
+    # One thread: the same map on any machine. t-SNE waits for its threads a thousand times, so on
+    # busy cores several were seen to take longer than one.
+    with threadpool_limits(1):
+        xy = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(x)
     xy = xy - xy.min(axis=0)
     return (xy / max(xy.max(), 1e-12)).astype(np.float32)
 

@@ -172,7 +172,8 @@ def _lines(title, ylabel, epochs, lines, bottom=None, least_top=None):
         colour = COLOURS[colour]
         axes.plot(epochs[known], values[known], marker=marker, ms=4, color=colour, clip_on=False)
         ends.append((values[known][-1], name, colour))
-    axes.set_xlim(epochs[0] - 0.04 * np.ptp(epochs), epochs[-1] + 0.04 * np.ptp(epochs))
+    margin = 0.04 * max(np.ptp(epochs), 1)
+    axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
     axes.set_ylim(bottom=bottom)
     if least_top is not None:
         axes.set_ylim(top=max(axes.get_ylim()[1], least_top))
@@ -312,7 +313,7 @@ def _matrix(clusters, class_names):
     names = [class_names[i] for i in classes] if named else []
     axes.set_yticks(range(len(names)), names, fontsize=small)
     axes.set_xticks(range(len(order)) if numbered else [], order if numbered else [])
-    bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 3 / size[1]), pad=0.02)
+    bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 3 / size[1]), pad=0.02, anchor=(0, 1))
     bar.set_label("% of the class's images")
     bar.outline.set_visible(False)
     return {"classes": figure}
