@@ -146,7 +146,7 @@
       const small = tip.querySelector("canvas").getContext("2d");
       small.clearRect(0, 0, data.side, data.side);
       drawSprite(small, i, 0, 0, data.side);
-      tip.querySelector("span").textContent = describe(i) || `point ${i + 1}`;
+      tip.querySelector("span").textContent = describe(i);
       const [x, y] = spot(i);
       const { offsetWidth: width, offsetHeight: height } = tip;
       const left = x < size / 2 ? x + 16 : x - width - 16;
@@ -190,19 +190,18 @@
     const step = steps[event.key];
     if (!step) return;
     event.preventDefault();
-    if (current < 0 || !offered(current)) {
-      choose(best(size / 2, size / 2, Math.hypot));
-    } else {
-      const next = best(...spot(current), (dx, dy, i) => {
-        const ahead = dx * step[0] + dy * step[1];
-        const aside = Math.abs(dx * step[1]) + Math.abs(dy * step[0]);
-        return i !== current && ahead > 0 && aside <= ahead ? Math.hypot(dx, dy) : Infinity;
-      });
-      if (next >= 0) choose(next);
-      else status.textContent = "No point further this way.";
-      if (next < 0) return;
-    }
-    status.textContent = `Point ${current + 1} of ${count}: ${describe(current)}`;
+    const towards = (dx, dy, i) => {
+      const ahead = dx * step[0] + dy * step[1];
+      const aside = Math.abs(dx * step[1]) + Math.abs(dy * step[0]);
+      return i !== current && ahead > 0 && aside <= ahead ? Math.hypot(dx, dy) : Infinity;
+    };
+    const next =
+      current < 0 ? best(size / 2, size / 2, Math.hypot) : best(...spot(current), towards);
+    if (next >= 0) choose(next);
+    status.textContent =
+      next < 0
+        ? "No point further this way."
+        : `Point ${next + 1} of ${count}: ${describe(next) || "an image"}`;
   }
 
   function offerGroup() {

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 LARGEST_SIDE = 64
-_QUALITY = 60
+_QUALITY = 75
 
 
 def read(split, indices, pixels):
