@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,14 @@ def digits():
     from cueco_tf import data
 
     return data.load("digits", image_size=16)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory):
+    """The folder of a short finished run on the digits. Tests read it and leave it as it is."""
+    path = tmp_path_factory.mktemp("runs") / "digits"
+    command = [sys.executable, "-m", "cueco_tf.train", "--dataset", "digits", "--width", "8"]
+    command += ["--epochs", "4", "--warmup-epochs", "1", "--run-dir", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return path
