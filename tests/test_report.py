@@ -211,7 +211,7 @@ def contrast(one, two):
 
 def test_scores_stand_beside_their_baselines(digits_findings, digits):
     scores = {"knn_top1": 0.5, "random_knn_top1": 0.25, "raw_knn_top1": 0.375, "online_top1": None}
-    scores |= {"centroid_nmi": 0.125, "protocol": "said elsewhere"}
+    scores |= {"centroid_nmi": 0.125, "protocol": "sgd", "dataset": "mnist"}
     evaluated = dataclasses.replace(digits_findings, scores=scores, evaluated=True)
     text = page.build(evaluated, {}, digits.train)
     table = re.search(r"<table class=.scores.*?</table>", text, re.S)[0]
@@ -219,11 +219,12 @@ def test_scores_stand_beside_their_baselines(digits_findings, digits):
     assert rows == [
         ["score", "this run", "random encoder", "raw pixels"],
         ["k-NN top-1, k = 20", "<strong>50.0</strong>", "25.0", "37.5"],
-        ["centroids NMI", "12.5", "\N{EN DASH}", "\N{EN DASH}"],
+        ["NMI, own centroids", "12.5", "\N{EN DASH}", "\N{EN DASH}"],
     ]
     assert "pipelines.evaluate" not in text
+    assert "test split of mnist, %, linear by the sgd protocol." in table
     summary = page.build(digits_findings, {}, digits.train)
-    assert "python -m pipelines.evaluate RUN" in summary and "linear probe" in summary
+    assert "python -m pipelines.evaluate RUN" in summary and "linear top-1" in summary
 
 
 def test_an_unfinished_run_is_shown_as_far_as_it_got(digits_findings, digits):
@@ -237,7 +238,7 @@ def test_an_unfinished_run_is_shown_as_far_as_it_got(digits_findings, digits):
     )
     figures = plots.draw(early)
     text = page.build(early, figures, digits.train)
-    assert "after 1 of 3 epochs" in text and "0 % of training" in text
+    assert "after 1 of 4 epochs" in text and "0 % of training" in text
     assert "50 % of training" not in text
     bare = dataclasses.replace(early, metrics=[], similarity={}, clusters=None)
     text = page.build(bare, plots.draw(bare), digits.train)

@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from cueco_tf.run_folder import COLUMNS
+from cueco_tf.run_folder import BASELINES, COLUMNS, SCORES
 from pipelines.reporting import plots, thumbnails
 
 # Areas in pixels that keep the largest report, 1,000 clusters and 5,000 points, below 15 MB.
@@ -20,19 +20,7 @@ _CLUSTER_PIXELS, _MAP_PIXELS, _NEIGHBOUR_PIXELS = 8_200_000, 5_200_000, 600_000
 _CARD_COLUMNS = 4
 _LARGEST_CLASSES = 3  # of a cluster, named on its card
 
-SCORES = {
-    "knn_top1": "k-NN top-1, k = 20",
-    "knn200_top1": "k-NN top-1, k = 200",
-    "linear_top1": "linear probe top-1",
-    "online_top1": "online probe top-1",
-    "nmi": "k-means NMI",
-    "acc": "k-means ACC",
-    "ari": "k-means ARI",
-    "centroid_nmi": "centroids NMI",
-    "centroid_acc": "centroids ACC",
-    "centroid_ari": "centroids ARI",
-}
-_COLUMNS = {"": "this run", "random_": "random encoder", "raw_": "raw pixels"}
+_COLUMNS = {"": "this run", **BASELINES}
 
 
 def build(findings, figures, split):
