@@ -33,10 +33,6 @@ Exit codes: 0 done, 2 a folder, data set or disk that cannot serve, 130 stopped.
 """
 
 MOST_IMAGES = 100_000
-MAPPED = 5_000
-_PAIRED = 5_000  # images whose pairs are compared, or ten for each cluster if that is more
-_PAIRED_EACH = 10
-_MOMENTS = (0, 50, 100)
 
 
 def build_parser():
@@ -138,7 +134,8 @@ def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES)
             report then stands as it was.
     """
     from cueco_tf import data, runs
-    from pipelines.reporting import page, plots
+    from pipelines.reporting import page, plots, style
+    from pipelines.reporting.examine import examine
 
     run = runs.load_run(folder.path)
     images = data.load(run.config.dataset, data_dir, run.config.image_size)
@@ -151,7 +148,7 @@ def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES)
         print("Drawing ...")
         figures = plots.draw(findings)
         for name, figure in figures.items():
-            plots.save_png(figure, partial / f"{name}.png")
+            style.save_png(figure, partial / f"{name}.png")
         (partial / "index.html").write_text(page.build(findings, figures, split), "utf-8")
         _swap(partial, target)
     finally:
@@ -171,100 +168,6 @@ def _swap(new, target):
         old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def examine(folder, run, split, class_names, evaluation):
-    """Computes all that the report shows.
-
-    Args:
-        folder: `RunFolder`.
-        run: `Run`.
-        split: the split of images to look at.
-        class_names: tuple, or None without labels.
-        evaluation: as in `make_report`.
-
-    Returns:
-        `Findings`.
-    """
-    import numpy as np
-
-    from cueco_tf import runs
-    from pipelines.reporting import findings as find
-
-    config, seed = run.config, run.config.seed
-    labels = None if class_names is None else split.labels
-    paired = split.sample(max(_PAIRED, _PAIRED_EACH * config.clusters), seed)
-    similarity = _similarities(folder, paired, config.clusters, seed)
-    h, z = _embed(runs.inference_network(run.model), split, "Embedding")
-
-    clusters = None
-    state = run.model.clusters
-    if bool(state.started):
-        print(f"Assigning {len(z):,} images to {config.clusters:,} clusters ...")
-        centroids, variances = state.centroids.numpy(), state.variances.numpy()
-        clusters = find.describe_clusters(z, centroids, variances, labels, config.num_classes)
-    queries = find.choose_queries(len(h), labels, seed=seed)
-    neighbours, similarities = find.nearest_neighbours(h, queries)
-    mapped = np.sort(np.random.default_rng(seed).permutation(len(h))[:MAPPED])
-    print(f"Mapping {len(mapped):,} embeddings: PCA and t-SNE ...")
-    xy = find.flat_map(h[mapped], seed)
-
-    scores = run.summary if evaluation is None else evaluation
-    return find.Findings(
-        name=folder.path.resolve().name,
-        config=config,
-        metrics=run.metrics,
-        finished=run.summary is not None,
-        scores=scores or {},
-        evaluated=evaluation is not None,
-        labels=labels,
-        class_names=class_names,
-        clusters=clusters,
-        mapped=mapped,
-        xy=xy,
-        queries=queries,
-        neighbours=neighbours,
-        neighbour_similarities=similarities,
-        similarity=similarity,
-        similarity_sample=len(paired),
-        count=len(split),
-    )
-
-
-def _similarities(folder, split, num_clusters, seed):
-    """`Similarity` by percent of training, for each snapshot there is."""
-    import keras
-    from sklearn.cluster import KMeans
-
-    from pipelines.reporting.findings import pair_similarity
-
-    found = {}
-    for percent in _MOMENTS:
-        path = folder.snapshot(percent)
-        if path.exists():
-            try:
-                network = keras.models.load_model(path, safe_mode=True)
-            except Exception as error:  # a damaged file can make Keras raise anything
-                raise RunError(f"{path} cannot be read: {error}") from error
-            _, z = _embed(network, split, f"Snapshot at {percent} %")
-            kmeans = KMeans(min(num_clusters, len(z)), random_state=seed)
-            found[percent] = pair_similarity(z, kmeans.fit_predict(z))
-    return found
-
-
-def _embed(network, split, title, batch_size=256):
-    """Embeddings h and projections z of a split's images, float32 `(n, features)`, `(n, dim)`."""
-    from keras.callbacks import LambdaCallback
-    from tqdm import tqdm
-
-    print(f"{title}: {len(split):,} images ...")
-    steps = -(-len(split) // batch_size)
-    interval = 0.5 if sys.stderr.isatty() else 30.0  # where nobody watches, a line now and then
-    with tqdm(total=steps, unit="batch", mininterval=interval, leave=False) as bar:
-        count = LambdaCallback(on_predict_batch_end=lambda batch, logs: bar.update())
-        batches = split.plain_batches(batch_size)
-        outputs = network.predict(batches, verbose=0, callbacks=[count])
-    return outputs["embedding"], outputs["projection"]
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def digits_findings(digits_run, digits):
     """What the report shows of `digits_run`."""
     from cueco_tf.run_folder import RunFolder
     from cueco_tf.runs import load_run
-    from pipelines.report import examine
+    from pipelines.reporting.examine import examine
 
     run = load_run(digits_run)
     return examine(RunFolder(digits_run), run, digits.train, digits.class_names, None)

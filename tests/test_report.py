@@ -18,7 +18,7 @@ from PIL import Image
 from cueco_tf.evaluation import normalize
 from pipelines import report
 from pipelines.reporting import findings as find
-from pipelines.reporting import page, plots, thumbnails
+from pipelines.reporting import page, plots, style, thumbnails
 
 
 def pixels(split):
@@ -181,15 +181,15 @@ def test_the_page_needs_nothing_from_outside_and_is_well_formed(built):
     assert dict(parsed.tags)["html"] == {"lang": "en"}
     # The plots take their colours from the style sheet.
     svg = "".join(re.findall(r"<svg.*?</svg>", built, re.S))
-    assert not any(colour in svg for colour in plots.COLOURS.values())
+    assert not any(colour in svg for colour in style.COLOURS.values())
     assert "<text" in svg
 
 
 def test_text_has_enough_contrast_in_light_and_dark():
-    style = (Path(page.__file__).parent / "page.css").read_text()
-    for block in re.findall(r":root \{(.*?)\}", style, re.S):
+    sheet = (Path(page.__file__).parent / "page.css").read_text()
+    for block in re.findall(r":root \{(.*?)\}", sheet, re.S):
         colours = dict(re.findall(r"--(\w+): (#\w{6})", block))
-        assert {"page", "card"} | plots.COLOURS.keys() == colours.keys()
+        assert {"page", "card"} | style.COLOURS.keys() == colours.keys()
         for ground in ("page", "card"):
             for text in ("ink", "muted", "blue", "orange", "green"):
                 assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
@@ -303,10 +303,12 @@ def test_what_cannot_serve_gets_one_line_and_changes_nothing(
     assert not list(run.glob(".report*"))
 
 
+@pytest.mark.slow
 def test_a_report_replaces_the_one_before_and_says_where_it_is(digits_run, built, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(digits_run, run)
     (run / "evaluation.json").write_text(json.dumps({"knn_top1": 0.5, "random_knn_top1": 0.25}))
+    (run / ".report-partial").mkdir()  # as a killed process leaves it
     (run / "report").mkdir()
     for name in ("index.html", "old.png"):
         (run / "report" / name).write_text("an earlier report")

@@ -1,1 +1,1 @@
-"""What `pipelines.report` is made of: findings (arrays), plots, thumbnails, the page."""
+"""What `pipelines.report` is made of: examine -> findings (arrays) -> plots, thumbnails -> page."""

@@ -25,13 +25,14 @@ _BLOCK = 1024  # rows whose similarities to everything else are held at once
 class Clusters:
     """L clusters of n images.
 
-    `assignments` is `(n,)` int32, `variances` float32 `(L,)`, `nearest` a list of L index arrays:
-    a cluster's members most similar to its centroid, or the most similar images of other clusters
-    where it has none. `table` is `(classes, L)`, the images of each class in each cluster, or None
-    without labels.
+    `assignments` is `(n,)` int32, `centroids` float32 `(L, dim)`, `variances` float32 `(L,)`,
+    `nearest` a list of L index arrays: a cluster's members most similar to its centroid, or the
+    most similar images of other clusters where it has none. `table` is `(classes, L)`, the images
+    of each class in each cluster, or None without labels.
     """
 
     assignments: np.ndarray
+    centroids: np.ndarray
     variances: np.ndarray
     nearest: list
     table: np.ndarray | None
@@ -52,8 +53,11 @@ class Clusters:
         """Classes and clusters in an order that puts like beside like: two index arrays.
 
         Classes that share clusters stand side by side, and a cluster stands where its majority
-        class does; empty clusters come last.
+        class does; empty clusters come last. Without labels, clusters with similar centroids stand
+        side by side, and the order of the classes is None.
         """
+        if self.table is None:
+            return None, _side_by_side(self.centroids)
         shares = self.table / np.maximum(self.table.sum(axis=1, keepdims=True), 1)
         classes = _side_by_side(np.sqrt(shares))
         place = self.table[classes].argmax(axis=0) - self.purities  # the purest first
@@ -96,7 +100,7 @@ def describe_clusters(z, centroids, variances, labels=None, num_classes=0, shown
     if labels is not None:
         table = np.zeros((num_classes, len(centroids)), np.int64)
         np.add.at(table, (labels, assignments), 1)
-    return Clusters(assignments, np.asarray(variances), nearest, table)
+    return Clusters(assignments, centroids, variances, nearest, table)
 
 
 def choose_queries(count, labels=None, queries=10, seed=0):

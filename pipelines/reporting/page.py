@@ -13,10 +13,10 @@ import numpy as np
 from markupsafe import Markup
 
 from cueco_tf.run_folder import BASELINES, COLUMNS, SCORES
-from pipelines.reporting import plots, thumbnails
+from pipelines.reporting import plots, style, thumbnails
 
 # Areas in pixels that keep the largest report, 1,000 clusters and 5,000 points, below 15 MB.
-_CLUSTER_PIXELS, _MAP_PIXELS, _NEIGHBOUR_PIXELS = 8_200_000, 5_200_000, 600_000
+_CLUSTER_PIXELS, _MAP_PIXELS, _NEIGHBOUR_PIXELS = 12_000_000, 8_000_000, 600_000
 _CARD_COLUMNS = 4
 _LARGEST_CLASSES = 3  # of a cluster, named on its card
 
@@ -45,7 +45,7 @@ def build(findings, figures, split):
         style=Markup(files.joinpath("page.css").read_text()),
         script=Markup(files.joinpath("page.js").read_text()),
         plots={
-            name: Markup(plots.to_svg(figure, name, figure.axes[0].get_title("left")))
+            name: Markup(style.to_svg(figure, name, figure.axes[0].get_title("left")))
             for name, figure in figures.items()
         },
         score_columns=list(_COLUMNS.values()),

@@ -1,9 +1,5 @@
 """The report's figures, in matplotlib: one set for the PNG files and, as SVG, for the page."""
 
-import io
-import re
-from html import escape
-
 import matplotlib
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_hex
@@ -12,41 +8,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from pipelines.reporting.findings import BINS
+from pipelines.reporting.style import COLOURS, STYLE
 
-# The page's style sheet has a variable of each name, with one value for light and one for dark.
-COLOURS = {
-    "ink": "#1d2026",
-    "muted": "#59616d",
-    "rule": "#d9dde3",
-    "blue": "#0068b5",
-    "orange": "#bf4d00",
-    "green": "#00795a",
-    "purple": "#8a3f9e",
-}
-STYLE = {
-    "font.size": 11,
-    "text.color": COLOURS["ink"],
-    "axes.labelcolor": COLOURS["muted"],
-    "axes.edgecolor": COLOURS["rule"],
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.titlesize": 12,
-    "axes.titlepad": 10,
-    "grid.color": COLOURS["rule"],
-    "grid.linewidth": 0.6,
-    "xtick.color": COLOURS["rule"],
-    "ytick.color": COLOURS["rule"],
-    "xtick.labelcolor": COLOURS["muted"],
-    "ytick.labelcolor": COLOURS["muted"],
-    "lines.linewidth": 2,
-    "lines.solid_capstyle": "round",
-    "svg.fonttype": "none",
-    "figure.constrained_layout.use": True,
-}
 _FEW = 20  # so many epochs, or groups on a map, are marked one by one
 _NAMED = 120  # so many classes have room for their names beside the matrix
 
@@ -63,34 +26,6 @@ def draw(findings):
         }
 
 
-def save_png(figure, path):
-    """Writes the figure as a PNG."""
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(path, dpi=160, facecolor="white")
-
-
-def to_svg(figure, name, title):
-    """The figure as an `<svg>` element whose colours are the page's variables.
-
-    Args:
-        figure: `Figure`.
-        name: a word that makes the ids in it unique on the page.
-        title: what a screen reader says it is.
-    """
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
-        file = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", svg)
-    for colour, value in COLOURS.items():
-        svg = svg.replace(value, f"var(--{colour})")
-    label = f'role="img" aria-label="{escape(title)}"'
-    # The page sets the width; the height follows from the viewBox.
-    return re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg \1 {label}>", svg, count=1)
-
-
 def group_colours(places):
     """A colour for each group on the map, from its place in an order of like beside like.
 
@@ -102,11 +37,6 @@ def group_colours(places):
         return [to_hex(cycle[i]) for i in range(len(places))]
     scale = matplotlib.colormaps["viridis"]
     return [to_hex(scale(0.2 + 0.65 * place / (len(places) - 1))) for place in places]
-
-
-def places(order):
-    """The place of each item in an order: the inverse permutation."""
-    return np.argsort(order)
 
 
 def _axes(title, xlabel, ylabel, size=(5.2, 3.2)):
@@ -224,7 +154,7 @@ def _similarity(similarity):
             lowest = min(lowest, middle[share > 1e-4][0])
         axes.set_ylim(bottom=0)
     panels[-1].set_xlim(max(np.floor(4 * lowest) / 4, -1), 1)
-    panels[-1].set_xlabel("cosine similarity of two images' projections")
+    panels[-1].set_xlabel("cosine similarity of two images' projections (dashed: mean)")
     figure.supylabel("pairs, % in each 0.02", color=COLOURS["muted"], fontsize=STYLE["font.size"])
     return {"similarity": figure}
 
@@ -254,20 +184,17 @@ def _map(findings):
 
 def map_groups(findings):
     """The ways to colour the map: a list of (title, names, group of each point, colours)."""
-    groups, clusters, labels = [], findings.clusters, findings.labels
-    orders = (None, None)
-    if clusters is not None and clusters.table is not None:
-        orders = clusters.orders
-    if labels is not None:
-        order = np.arange(len(findings.class_names)) if orders[0] is None else orders[0]
-        colours = group_colours(places(order))
-        groups.append(("label", findings.class_names, labels[findings.mapped], colours))
+    kinds, clusters = [], findings.clusters
+    if findings.labels is not None:
+        order = np.arange(len(findings.class_names)) if clusters is None else clusters.orders[0]
+        kinds.append(("label", findings.class_names, findings.labels, order))
     if clusters is not None:
-        order = np.arange(len(clusters.sizes)) if orders[1] is None else orders[1]
         names = tuple(f"cluster {i}" for i in range(len(clusters.sizes)))
-        members = clusters.assignments[findings.mapped]
-        groups.append(("cluster", names, members, group_colours(places(order))))
-    return groups
+        kinds.append(("cluster", names, clusters.assignments, clusters.orders[1]))
+    return [
+        (title, names, members[findings.mapped], group_colours(np.argsort(order)))
+        for title, names, members, order in kinds
+    ]
 
 
 def _clusters(clusters):

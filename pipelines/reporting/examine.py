@@ -1,0 +1,108 @@
+"""From a run to what the report shows of it: the networks' part; `findings` has the arithmetic."""
+
+import sys
+
+import keras
+import numpy as np
+from sklearn.cluster import KMeans
+from tqdm import tqdm
+
+from cueco_tf.run_folder import RunError
+from cueco_tf.runs import inference_network
+from pipelines.reporting.findings import (
+    Findings,
+    choose_queries,
+    describe_clusters,
+    flat_map,
+    nearest_neighbours,
+    pair_similarity,
+)
+
+_MAPPED = 5_000
+_PAIRED = 5_000  # images whose pairs are compared, or ten for each cluster if that is more
+_PAIRED_EACH = 10
+_MOMENTS = (0, 50, 100)  # percent of training
+
+
+def examine(folder, run, split, class_names, evaluation):
+    """Computes all that the report shows.
+
+    Args:
+        folder: `RunFolder`.
+        run: `Run`.
+        split: the split of images to look at.
+        class_names: tuple, or None without labels.
+        evaluation: a dict of scores, or None to take those of the run's summary.
+
+    Returns:
+        `Findings`.
+    """
+    config, seed = run.config, run.config.seed
+    labels, num_classes = (None, 0) if class_names is None else (split.labels, len(class_names))
+    paired = split.sample(max(_PAIRED, _PAIRED_EACH * config.clusters), seed)
+    similarity = _similarities(folder, paired, config.clusters, seed)
+    h, z = _embed(inference_network(run.model), split, "Embedding")
+
+    clusters = None
+    state = run.model.clusters
+    if bool(state.started):
+        print(f"Assigning {len(z):,} images to {config.clusters:,} clusters ...")
+        centroids, variances = state.centroids.numpy(), state.variances.numpy()
+        clusters = describe_clusters(z, centroids, variances, labels, num_classes)
+    queries = choose_queries(len(h), labels, seed=seed)
+    neighbours, similarities = nearest_neighbours(h, queries)
+    mapped = np.sort(np.random.default_rng(seed).permutation(len(h))[:_MAPPED])
+    print(f"Mapping {len(mapped):,} embeddings: PCA and t-SNE ...")
+    xy = flat_map(h[mapped], seed)
+
+    scores = run.summary if evaluation is None else evaluation
+    return Findings(
+        name=folder.path.resolve().name,
+        config=config,
+        metrics=run.metrics,
+        finished=run.summary is not None,
+        scores=scores or {},
+        evaluated=evaluation is not None,
+        labels=labels,
+        class_names=class_names,
+        clusters=clusters,
+        mapped=mapped,
+        xy=xy,
+        queries=queries,
+        neighbours=neighbours,
+        neighbour_similarities=similarities,
+        similarity=similarity,
+        similarity_sample=len(paired),
+        count=len(split),
+    )
+
+
+def _similarities(folder, split, num_clusters, seed):
+    """`Similarity` by percent of training, for each snapshot there is."""
+    found = {}
+    for percent in _MOMENTS:
+        path = folder.snapshot(percent)
+        if path.exists():
+            try:
+                network = keras.models.load_model(path, safe_mode=True)
+            except Exception as error:  # a damaged file can make Keras raise anything
+                reason = str(error).strip().partition("\n")[0]
+                raise RunError(f"{path} cannot be read: {reason}") from error
+            _, z = _embed(network, split, f"Snapshot at {percent} %")
+            kmeans = KMeans(min(num_clusters, len(z)), random_state=seed)
+            found[percent] = pair_similarity(z, kmeans.fit_predict(z))
+    return found
+
+
+def _embed(network, split, title, batch_size=256):
+    """Embeddings h and projections z of a split's images, float32 `(n, features)`, `(n, dim)`."""
+    print(f"{title}: {len(split):,} images ...")
+    steps = -(-len(split) // batch_size)
+    interval = 0.5 if sys.stderr.isatty() else 30.0  # where nobody watches, a line now and then
+    with tqdm(total=steps, unit="batch", mininterval=interval, leave=False) as bar:
+        count = keras.callbacks.LambdaCallback(
+            on_predict_batch_end=lambda batch, logs: bar.update()
+        )
+        batches = split.plain_batches(batch_size)
+        outputs = network.predict(batches, verbose=0, callbacks=[count])
+    return outputs["embedding"], outputs["projection"]
