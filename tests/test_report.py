@@ -338,7 +338,7 @@ def test_a_report_replaces_the_one_before_and_says_where_it_is(digits_run, built
 def test_a_run_without_labels_says_so(unlabelled):
     assert report.main([str(unlabelled), "--images", "30"]) == 0
     text = (unlabelled / "report" / "index.html").read_text()
-    assert "has no labels" in text and "nothing to score against" in text
+    assert "have no labels" in text and "nothing to score against" in text
     assert "from 30 of 40 training images" in text
     for absent in ('id="classes"', "purity <b>", '<table class="scores">', ">label</option>"):
         assert absent not in text

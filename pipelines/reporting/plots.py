@@ -102,7 +102,7 @@ def _lines(title, ylabel, epochs, lines, bottom=None, least_top=None):
         colour = COLOURS[colour]
         axes.plot(epochs[known], values[known], marker=marker, ms=4, color=colour, clip_on=False)
         ends.append((values[known][-1], name, colour))
-    margin = 0.04 * max(np.ptp(epochs), 1)
+    margin = 0.04 * np.ptp(epochs) or 0.5
     axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
     axes.set_ylim(bottom=bottom)
     if least_top is not None:
@@ -203,7 +203,9 @@ def _clusters(clusters):
         return {}
     sizes, spread = clusters.sizes, clusters.variances
     figure, axes = _axes("Size and spread of each cluster", "images", "spread σ²", (5.2, 3.6))
-    axes.scatter(sizes, spread, s=14, color=COLOURS["blue"], alpha=0.7, linewidths=0)
+    dots = dict(s=14, color=COLOURS["blue"], alpha=0.7, linewidths=0, clip_on=False)
+    axes.scatter(sizes, spread, **dots)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     fair = sizes.mean()
     axes.axvline(fair, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate(
