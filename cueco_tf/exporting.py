@@ -61,8 +61,8 @@ def save_keras(path, network):
 
 
 def save_saved_model(folder, network):
-    """Writes a SavedModel: `tf.saved_model.load(folder).serve(images)` is a dict of tensors, and so
-    is its signature `serving_default`, called with `images=`."""
+    """Writes a SavedModel: of `model = tf.saved_model.load(folder)` both `model.serve(images)` and
+    the signature `serving_default`, called with `images=`, give a dict of tensors."""
     module = tf.Module()  # Keras's own ExportArchive would store every weight twice
     module.serve = _function(network)
     module.weights = [weight.value for weight in network.weights]

@@ -53,7 +53,7 @@ def describe(run, run_path, name, precision, crop, opset):
         "how_to_load": {
             ONNX: f'onnxruntime.InferenceSession("{ONNX}").run(None, {{"images": images}})',
             KERAS: f'keras.models.load_model("{KERAS}").predict(images)',
-            SAVED_MODEL: f'tensorflow.saved_model.load("{SAVED_MODEL}").serve(images)',
+            SAVED_MODEL: f'model = tf.saved_model.load("{SAVED_MODEL}"); model.serve(images)',
         },
         "scores": {
             "summary": run.summary,

@@ -107,10 +107,14 @@ def model_card(manifest):
 
 
 def _scores(summary):
-    if summary["knn_top1"] is None:
+    if summary.get("knn_top1") is None:
         return "The training images have no labels, so there are no scores."
     head = "| of the run, on its test images | % |\n|---|---|\n"
-    rows = (f"| {title} | {100 * summary[name]:.1f} |" for name, title in SCORES.items())
+    rows = (
+        f"| {title} | {100 * summary[name]:.1f} |"
+        for name, title in SCORES.items()
+        if summary.get(name) is not None
+    )
     return head + "\n".join(rows)
 
 

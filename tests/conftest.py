@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,28 @@ def digits():
     from cueco_tf import data
 
     return data.load("digits", image_size=16)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory):
+    """A finished run on the digits: a small network, three epochs."""
+    path = tmp_path_factory.mktemp("runs") / "digits"
+    arguments = "--width 16 --epochs 3 --batch-size 128 --queue-size 256 --dataset digits"
+    done = module("cueco_tf.train", *arguments.split(), "--run-dir", path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits_export(digits_run, tmp_path_factory):
+    """The export of that run, in float32."""
+    path = tmp_path_factory.mktemp("exported") / "digits"
+    done = module("pipelines.export", digits_run, "--output", path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def module(name, *arguments, **options):
+    """Runs `python -m name` as a user does."""
+    command = [sys.executable, "-m", name, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
