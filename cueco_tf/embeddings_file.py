@@ -5,6 +5,7 @@ skipped images and a note of how far both are safe on disk. From it the `.npz` o
 written at the end, in one pass over the rows for each column.
 """
 
+import contextlib
 import csv
 import json
 import os
@@ -108,8 +109,9 @@ class PartFile:
             file.close()
 
     def remove(self):
-        """Takes the folder away."""
-        self.close()
+        """Takes the folder away, whatever state it is in."""
+        with contextlib.suppress(OSError):  # on a full disk the last rows cannot be written
+            self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

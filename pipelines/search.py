@@ -45,9 +45,9 @@ def build_parser():
 
 def main(argv=None):
     """Runs the command line and returns the exit code."""
+    options = build_parser().parse_args(argv)
     from cueco_tf.embeddings_file import printable, read_file
 
-    options = build_parser().parse_args(argv)
     sheet = options.sheet or options.file.with_name(f"{options.file.stem}-nearest.png")
     try:
         if options.top < 1:
