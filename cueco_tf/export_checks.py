@@ -111,6 +111,24 @@ def price(exact, reduced, images):
     return figures
 
 
+def warnings(manifest):
+    """What the user of an export should know before relying on it: a list of sentences."""
+    found = []
+    scores = (manifest["price"] or {}).get("knn_top1")
+    if scores and scores["float32"] - scores["reduced"] > KNN_LOSS:
+        loss = 100 * (scores["float32"] - scores["reduced"])
+        found.append(
+            f"{manifest['precision']} loses {loss:.1f} points of k-NN accuracy: prefer float16 or "
+            f"float32 for this encoder."
+        )
+    if not manifest["clusters_trained"]:
+        found.append(
+            "The clusters of this run never started (its warm-up was not over): `cluster` is the "
+            "nearest of random directions and means nothing. The embeddings are fine."
+        )
+    return found
+
+
 def _encode(encoders, split, seconds):
     """Runs every encoder over a split, in turn on each batch, and adds up the seconds of each."""
     parts = {name: [] for name in encoders}

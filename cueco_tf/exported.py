@@ -63,7 +63,8 @@ class Export:
         """The ONNX file, opened.
 
         Raises:
-            ExportError: when the file is missing, or is not the one the manifest describes.
+            ExportError: when the file is missing, is not the one the manifest describes, or is
+                too new for the ONNX Runtime that is installed.
         """
         path = self.folder / ONNX
         try:
@@ -76,7 +77,12 @@ class Export:
                 f"{path} is not the file that its manifest describes: its sha256 should be "
                 f"{self.sha256[:12]}..., received {found[:12]}... Copy or export it again."
             )
-        return Encoder(content)
+        try:
+            return Encoder(content)
+        except Exception as error:  # ONNX Runtime has kinds of its own, one for each reason
+            raise ExportError(
+                f"ONNX Runtime cannot open {path}: {error}".splitlines()[0]
+            ) from error
 
 
 def read_export(folder):

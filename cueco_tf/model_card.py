@@ -26,8 +26,8 @@ A CueCo encoder ({encoder}, width {width}): it turns images into embeddings and 
 | `cluster_similarity` | float32 (n,) | the cosine to that centroid, -1 to 1 |
 
 Image files are turned upright, then the central square, {crop:.1%} of the shorter side, is
-resized to {size} x {size} (bilinear), as in the run's own evaluation.{untrained}
-
+resized to {size} x {size} (bilinear), as in the run's own evaluation.
+{warnings}
 ## Use
 
     python -m pipelines.embed {name} IMAGES --output embeddings.npz
@@ -56,11 +56,6 @@ The encoder knows what its training images taught it; on images of another kind 
 you rely on it. Clusters are numbers without a meaning of their own: look at some images of each.
 Method: CueCo, https://arxiv.org/abs/2507.12359.
 """
-
-_UNTRAINED = """
-
-**The clusters of this run never started** (its warm-up was not over), so `cluster` is the nearest
-of random directions and means nothing."""
 
 _PRICE = """
 What {precision} costs and gives, both measured in turn on the machine of the export:
@@ -98,7 +93,7 @@ def model_card(manifest):
         crop=manifest["input"]["crop"],
         dim=manifest["embedding_dim"],
         opset=manifest["opset"],
-        untrained="" if manifest["clusters_trained"] else _UNTRAINED,
+        warnings="".join(f"\n**{text}**\n" for text in manifest["warnings"]),
         scores=_scores(manifest["scores"]["summary"]),
         parity_images=parity["images"],
         parity="\n".join(rows),

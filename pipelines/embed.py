@@ -97,7 +97,9 @@ def main(argv=None):
         if part is not None:
             part.remove()
             side_file.unlink(missing_ok=True)
-        return _fail(f"{options.output} could not be written: {error.strerror or error}", 2)
+            if options.copy_to is not None:  # it was not there before
+                shutil.rmtree(options.copy_to, ignore_errors=True)
+        return _fail(f"{options.output} was not written: {error.strerror or error}", 2)
     except KeyboardInterrupt:
         return _fail("stopped. The same command goes on from the last finished block.", 130)
     if skipped:
@@ -186,9 +188,9 @@ def _finish(options, side_file, export, source, part):
         )
     skipped = write_skipped(side_file, part)
     origin = {"export": options.export, "sha256": export.sha256}
-    write_file(options.output, part, source.name, origin)
     if options.copy_to is not None:
         _copy(options.copy_to, source, part, export.num_clusters)
+    write_file(options.output, part, source.name, origin)
     print(f"{options.output}: {part.rows:,} embeddings of length {export.embedding_dim}")
     part.remove()
     return skipped

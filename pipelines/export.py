@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-import warnings
 from pathlib import Path
 
 from cueco_tf.checkpoints import CheckpointError
@@ -95,7 +94,7 @@ def main(argv=None):
     except ParityError as error:
         return _fail(error, 1)
     except (OSError, tf.errors.OpError) as error:
-        return _fail(f"{output} could not be written: {_first_line(error)}", 2)
+        return _fail(f"{output} was not written: {_first_line(error)}", 2)
     _report(manifest, output)
     return 0
 
@@ -112,6 +111,8 @@ def _finished_run(run):
 
 def _check_output(output, overwrite):
     """Raises ExportError where the export would destroy something that it was not told to."""
+    if not output.name:
+        raise ExportError(f"--output should name a folder to make. Received: {output}")
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if not overwrite:
@@ -126,17 +127,21 @@ def _new_folder(output):
     """A folder to fill that becomes `output` at the end, all at once, or nothing."""
     partial = output.with_name(f".partial-{output.name}")
     former = output.with_name(f".former-{output.name}")
-    for left in (partial, former):  # by a killed process
-        shutil.rmtree(left, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
     partial.mkdir(parents=True)
     try:
         yield partial
         if output.exists():
+            shutil.rmtree(former, ignore_errors=True)
             output.rename(former)
-        partial.rename(output)
+        try:
+            partial.rename(output)
+        except OSError:
+            former.rename(output)
+            raise
+        shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
 
 
 def _write(folder, run_path, images, precision, name):
@@ -174,6 +179,7 @@ def _write(folder, run_path, images, precision, name):
     crop = EVALUATION_CROP if isinstance(images.train, files.FileSplit) else 1.0
     manifest = describe(run, run_path, name, precision, crop, exporting.OPSET)
     manifest |= {"parity": parity, "price": price}
+    manifest["warnings"] = export_checks.warnings(manifest)
     (folder / "README.md").write_text(model_card(manifest))
     manifest["files"] = checksums(folder)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
@@ -181,9 +187,7 @@ def _write(folder, run_path, images, precision, name):
 
 
 def _report(manifest, output):
-    """Prints what was exported, and warns where something was lost."""
-    from cueco_tf.export_checks import KNN_LOSS
-
+    """Prints what was exported and what it costs."""
     differences = [
         value["embedding_difference"]
         for value in manifest["parity"].values()
@@ -202,18 +206,8 @@ def _report(manifest, output):
     if price is not None and "knn_top1" in price:
         exact, reduced = (price["knn_top1"][name] for name in ("float32", "reduced"))
         print(f"k-NN top-1: {exact:.2%} in float32, {reduced:.2%} in {manifest['precision']}")
-        if exact - reduced > KNN_LOSS:
-            warnings.warn(
-                f"{manifest['precision']} loses {100 * (exact - reduced):.1f} points of k-NN "
-                f"accuracy: prefer float16 or float32 for this encoder.",
-                stacklevel=2,
-            )
-    if not manifest["clusters_trained"]:
-        warnings.warn(
-            "The clusters of this run never started (its warm-up was not over): `cluster` is the "
-            "nearest of random directions. The embeddings are fine.",
-            stacklevel=2,
-        )
+    for warning in manifest["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     print(
         f"{output}: images (n, {', '.join(map(str, manifest['input']['shape'][1:]))}) uint8 -> "
         f"embedding (n, {manifest['embedding_dim']}), cluster (n,) of {manifest['clusters']}; "

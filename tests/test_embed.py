@@ -358,7 +358,7 @@ sys.exit(embed.main(sys.argv[1:]))
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"error: {tmp_path / 'out.npz'} could not be written")
+    assert last.startswith(f"error: {tmp_path / 'out.npz'} was not written")
     assert names(tmp_path) == ["in"]
 
 

@@ -182,19 +182,28 @@ def test_a_lower_precision_has_its_price_measured(
     onnx.checker.check_model(onnx.load(out / "encoder.onnx"), full_check=True)
 
 
-def test_a_costly_precision_and_clusters_that_never_started_are_warned_about(digits_export):
+def test_a_costly_precision_and_clusters_that_never_started_are_warned_about(digits_export, capsys):
+    from cueco_tf.export_checks import warnings
+    from cueco_tf.model_card import model_card
+
     manifest = manifest_of(digits_export)
+    assert warnings(manifest) == manifest["warnings"] == []
     manifest |= {"precision": "int8", "clusters_trained": False}
     manifest["price"] = {
-        "knn_top1": {"float32": 0.90, "reduced": 0.88},
+        "knn_top1": {"float32": 0.900, "reduced": 0.894},
         "images_per_second": {"float32": 1.0, "reduced": 2.0},
         "bytes": {"float32": 4, "reduced": 1},
         "cosine_mean": 0.9,
+        "cosine_least": 0.8,
+        "same_cluster": 0.7,
     }
-    with pytest.warns(UserWarning) as caught:
-        export._report(manifest, "out")
-    texts = " ".join(str(each.message) for each in caught)
-    assert "int8 loses 2.0 points of k-NN" in texts and "clusters of this run never" in texts
+    loss, clusters = manifest["warnings"] = warnings(manifest)
+    assert "int8 loses 0.6 points of k-NN" in loss and "clusters of this run never" in clusters
+    assert f"**{loss}**" in model_card(manifest) and f"**{clusters}**" in model_card(manifest)
+    export._report(manifest, "out")
+    assert f"warning: {loss}" in capsys.readouterr().err
+    manifest["price"]["knn_top1"]["reduced"] = 0.896
+    assert warnings(manifest) == [clusters]
 
 
 def test_files_that_disagree_are_an_error(digits_export, digits_run, digits, tmp_path):
@@ -236,7 +245,7 @@ sys.exit(export.main(sys.argv[1:]))
 """
     done = python(script, digits_run, "--output", tmp_path / "out")
     assert done.returncode == 2, done.stderr
-    assert one_line(done.stderr).startswith(f"error: {tmp_path / 'out'} could not be written")
+    assert one_line(done.stderr).startswith(f"error: {tmp_path / 'out'} was not written")
     assert list(tmp_path.iterdir()) == []
 
 
