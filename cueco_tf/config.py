@@ -60,9 +60,7 @@ class RunConfig:
         known = kind in PRESETS and bool(rest) == (kind in ("folder", "tfds"))
         yield "dataset", f"one of {', '.join(DATASETS)}", known
         yield "encoder", f"one of {', '.join(ENCODER_NAMES)}", self.encoder in ENCODER_NAMES
-        # With 4 channels TensorFlow's oneDNN kernels were seen to corrupt memory on AVX2 machines.
-        yield "width", "at least 8", self.width >= 8
-        for name in ("epochs", "batch_size"):
+        for name in ("width", "epochs", "batch_size"):
             yield name, "at least 1", getattr(self, name) >= 1
         yield "image_size", "at least 8", self.image_size is None or self.image_size >= 8
         yield "learning_rate", "positive", 0 < self.learning_rate < math.inf

@@ -252,7 +252,10 @@ class CueCo(TwoViewModel):
             ValueError: for images of another shape or dtype.
         """
         images = check_images(images, self.image_shape)
-        z = self.predict(images, batch_size=batch_size, verbose=0)  # (n, dim)
+        return self.nearest_centroids(self.predict(images, batch_size=batch_size, verbose=0))
+
+    def nearest_centroids(self, z):
+        """The cluster of each L2-normalised projection: float32 `(n, dim)` to int32 `(n,)`."""
         centroids = self.clusters.centroids.value
         blocks = [z[i : i + _BLOCK] for i in range(0, len(z), _BLOCK)]
         return np.concatenate([ops.convert_to_numpy(assign(b, centroids)) for b in blocks])

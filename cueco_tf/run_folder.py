@@ -36,12 +36,18 @@ COLUMNS = (
 
 
 SCORES = {
-    "knn_top1": "k-NN top-1",
+    "knn_top1": "k-NN top-1, k = 20",
+    "knn200_top1": "k-NN top-1, k = 200",
     "linear_top1": "linear top-1",
+    "online_top1": "online probe top-1",
     "nmi": "NMI",
     "acc": "ACC",
     "ari": "ARI",
+    "centroid_nmi": "NMI, own centroids",
+    "centroid_acc": "ACC, own centroids",
+    "centroid_ari": "ARI, own centroids",
 }
+BASELINES = {"random_": "random encoder", "raw_": "raw pixels"}
 
 
 class RunError(ValueError):
@@ -157,14 +163,22 @@ class RunFolder:
         write_atomically(self.summary, lambda path: path.write_text(text))
 
 
-def score_table(summary):
-    """The final scores as a table in text, beside those of the raw pixels where they are known."""
-    if summary["knn_top1"] is None:
+def score_table(scores):
+    """Scores as a table in text: a column for the run, and one for each baseline that is there.
+
+    Args:
+        scores: a dict of fractions by the names of `SCORES`; those of a baseline carry its prefix
+            (`BASELINES`). What is missing or None is shown as a dash.
+    """
+    if scores.get("knn_top1") is None:
         return "No labels, so no scores."
-    raw = "raw_knn_top1" in summary
-    lines = [f"{'test split, %':14}{'CueCo':>8}" + (f"{'raw pixels':>13}" if raw else "")]
+    columns = {"": "CueCo", **BASELINES}
+    columns = {prefix: title for prefix, title in columns.items() if f"{prefix}knn_top1" in scores}
+    lines = [f"{'test split, %':22}" + "".join(f"{title:>16}" for title in columns.values())]
     for name, title in SCORES.items():
-        beside = f"{100 * summary[f'raw_{name}']:13.1f}" if raw else ""
-        lines.append(f"{title:14}{100 * summary[name]:8.1f}{beside}")
+        values = [scores.get(prefix + name) for prefix in columns]
+        if any(value is not None for value in values):
+            cells = (f"{'-' if v is None else format(100 * v, '.1f'):>16}" for v in values)
+            lines.append(f"{title:22}" + "".join(cells))
     lines.append("NMI, ACC, ARI: k-means on the test features, k = number of classes.")
     return "\n".join(lines)

@@ -6,15 +6,12 @@ import shlex
 import signal
 
 import keras
-import numpy as np
 import tensorflow as tf
-from keras import ops
 
-from cueco_tf import checkpoints, data
+from cueco_tf import checkpoints, data, scoring
 from cueco_tf.encoders import to_stock_layers
-from cueco_tf.evaluation import score_features
 from cueco_tf.recording import Interrupted, KnnMonitor, Progress, RunRecorder
-from cueco_tf.run_folder import score_table
+from cueco_tf.run_folder import SCORES, score_table
 from cueco_tf.runs import build_model, save_network
 
 # The monitor looks at a sample, ten times a run: enough to see a trend, cheap enough to forget.
@@ -120,17 +117,15 @@ def _finish(config, images, model, folder):
     """Saves the encoder, scores it and prints the table."""
     encoder = to_stock_layers(model.encoder)
     save_network(folder.encoder, encoder)
-    scores = dict.fromkeys(("knn_top1", "linear_top1", "nmi", "acc", "ari", "online_top1"))
+    scores = dict.fromkeys((*SCORES, "online_top1"))
     if images.test is not None:
         print("Scoring the frozen features ...")
         train, test = images.train.sample(_SCORED_TRAIN), images.test.sample(_SCORED_TEST)
-        train_x, test_x = (encoder.predict(s.plain_batches(), verbose=0) for s in (train, test))
-        scores |= score_features(train_x, train.labels, test_x, test.labels, config.seed)
-        predicted = ops.convert_to_numpy(model.probe(test_x)).argmax(axis=1)
-        scores["online_top1"] = float(np.mean(predicted == test.labels))
+        scores |= scoring.score_network(encoder, train, test, config.seed)
+        scores |= scoring.score_clusters(model, test)
         if isinstance(images.train, data.ArraySplit) and images.train.images.size <= _RAW_LIMIT:
-            pixels = [split.images.reshape(len(split), -1) / 255 for split in (train, test)]
-            raw = score_features(pixels[0], train.labels, pixels[1], test.labels, config.seed)
+            pixels = scoring.pixel_network(config.image_size)
+            raw = scoring.score_network(pixels, train, test, config.seed)
             scores |= {f"raw_{name}": value for name, value in raw.items()}
     last = folder.read_metrics()[-1]
     summary = scores | {

@@ -49,6 +49,27 @@ def test_wrong_values_are_named(arguments):
         build_encoder(**arguments)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1, 4, 8])
+def test_narrow_networks_train_on_odd_batches(width):
+    """TensorFlow's gradient of a strided 1x1 convolution writes past its buffer where the input has
+    fewer channels than a vector register has lanes: the process is killed sooner or later."""
+    script = f"""
+import cueco_tf, tensorflow as tf
+encoder = cueco_tf.build_encoder("resnet10", {width}, 16)
+@tf.function
+def gradients(images):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(encoder(images, training=True) ** 2)
+    return tape.gradient(loss, encoder.trainable_variables)
+for _ in range(40):
+    for batch in (16, 1, 7, 13, 29):
+        assert len(gradients(tf.fill((batch, 16, 16, 3), 255.0 * batch / 32))) > 20
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+
+
 def test_integer_and_float_pixels_give_the_same_features(cifar):
     encoder, images = build_encoder("resnet10", 8), cifar.test.images[:8]
     np.testing.assert_array_equal(

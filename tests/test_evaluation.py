@@ -33,11 +33,39 @@ def test_knn_with_more_neighbours_than_rows_and_odd_labels():
     assert evaluation.knn_accuracy(x, names, x, names, k=50, temperature=0.05) == 1.0
 
 
-def test_linear_probe_is_scikit_learns(arrays):
+@pytest.mark.parametrize("C", [0.01, 1.0])
+def test_linear_probe_is_scikit_learns(arrays, C):
     train_x, train_y, test_x, test_y = arrays
-    peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    peer = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=10_000, tol=1e-8))
     expected = peer.fit(train_x, train_y).score(test_x, test_y)
-    assert evaluation.linear_probe(*arrays) == pytest.approx(expected, abs=0.006)
+    assert evaluation.linear_probe(*arrays, C=C) == pytest.approx(expected, abs=0.003)
+
+
+def test_regularization_is_strong_in_noise_and_weak_without():
+    rng = np.random.default_rng(0)
+    labels = np.arange(900) % 3
+    signal = np.eye(3)[labels]
+    noisy = np.concatenate([signal, rng.normal(size=(900, 200))], axis=1)
+    assert evaluation.choose_regularization(noisy, labels) <= 0.01
+    # Two classes close together, the third far away: only large weights tell the two apart.
+    line = np.array([0.0, 9.0, 10.0])[labels, None] + 0.1 * rng.normal(size=(900, 1))
+    assert evaluation.choose_regularization(line, labels + 7) >= 0.1
+
+
+def test_the_regularization_is_chosen_without_the_test_split(arrays):
+    train_x, train_y, test_x, test_y = arrays
+    C = evaluation.choose_regularization(train_x, train_y, seed=1)
+    scores = evaluation.score_features(*arrays, seed=1)
+    shuffled = np.random.default_rng(0).permutation(test_y)
+    other = evaluation.score_features(train_x, train_y, test_x, shuffled, seed=1)
+    assert scores["linear_C"] == other["linear_C"] == C
+    assert scores["linear_top1"] == evaluation.linear_probe(*arrays, C=C)
+
+
+def test_a_class_with_a_single_sample_can_be_probed():
+    x, y = np.eye(12)[np.arange(60) % 12], np.arange(60) % 12
+    y[0] = 99
+    assert evaluation.choose_regularization(x, y) in evaluation.REGULARIZATIONS
 
 
 @pytest.mark.parametrize("classes, clusters", [(5, 5), (5, 9), (9, 4), (1, 3), (4, 1)])
@@ -62,7 +90,7 @@ def test_accuracy_is_the_best_matching():
 
 def test_score_features_reaches_the_known_level_of_raw_digits(arrays):
     scores = evaluation.score_features(*arrays)
-    assert scores.keys() == {"knn_top1", "linear_top1", "nmi", "acc", "ari"}
+    assert scores["knn200_top1"] == evaluation.knn_accuracy(*arrays, k=200)
     assert scores["knn_top1"] > 0.95 and scores["linear_top1"] > 0.93
     assert 0.6 < scores["nmi"] < 0.8 and 0.55 < scores["acc"] < 0.8
 
@@ -77,5 +105,9 @@ def test_wrong_values_are_refused(arrays):
         evaluation.knn_accuracy(train_x, train_y[1:], test_x, test_y)
     with pytest.raises(ValueError, match="two classes"):
         evaluation.linear_probe(train_x, np.zeros_like(train_y), test_x, test_y)
+    with pytest.raises(ValueError, match="two classes"):
+        evaluation.choose_regularization(train_x, np.zeros_like(train_y))
+    with pytest.raises(ValueError, match="fewer than the 10 classes"):
+        evaluation.score_features(train_x, train_y, test_x[:9], test_y[:9])
     with pytest.raises(ValueError, match="same length"):
         evaluation.clustering_scores(train_y, test_y)

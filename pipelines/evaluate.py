@@ -1,0 +1,227 @@
+"""Scores a trained run, or any features, by the paper's protocols."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from cueco_tf.checkpoints import CheckpointError, write_atomically
+from cueco_tf.config import ConfigError, RunConfig
+from cueco_tf.run_folder import BASELINES, RunFolder, score_table
+
+_DESCRIPTION = """\
+Scores a run's frozen encoder on a labelled data set, prints a table and writes RUN/evaluation.json.
+
+  python -m pipelines.evaluate runs/cifar100
+  python -m pipelines.evaluate runs/cifar100 --dataset cifar10      pretrained there, probed here
+  python -m pipelines.evaluate runs/cifar100 --protocol sgd         the field's linear evaluation
+  python -m pipelines.evaluate --embeddings F.npz --output F.json   features of any model
+
+k-NN     cosine similarity, 20 and 200 neighbours that vote with weight exp(similarity / 0.07)
+linear   fast: multinomial logistic regression on cached features; its regularisation is chosen
+         on a held-out tenth of the training split
+         sgd:  a linear layer by SGD (momentum 0.9, 100 epochs, rate / 10 after 60 and 80, no
+         weight decay) on resized crops and flips; a GPU helps
+online   the probe that was trained beside the encoder; only on the run's own data set
+NMI, ACC, ARI   k-means on the L2-normalised test embeddings, k = number of classes; and the same
+         three for the run's own centroids
+
+Raw pixels and a randomly initialised encoder are scored beside the run: a learned encoder has to
+beat both. Scores in the file are fractions.
+"""
+
+_EPILOG = """\
+F.npz holds the arrays train_x (n, dim), train_y (n,), test_x (m, dim) and test_y (m,).
+Exit codes: 0 done, 1 failed, 2 a wrong value, or a run or data set that cannot be used.
+"""
+
+_ARRAYS = ("train_x", "train_y", "test_x", "test_y")
+
+
+class EvaluationError(ValueError):
+    """What was given cannot be scored; the message says why."""
+
+
+def build_parser():
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.evaluate",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder")
+    parser.add_argument("--embeddings", metavar="FILE.npz", help="score these features instead")
+    parser.add_argument("--dataset", metavar="NAME", help="default: the run's own")
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR, else "
+        "~/tensorflow_datasets)",
+    )
+    parser.add_argument(
+        "--protocol", choices=("fast", "sgd"), default="fast", help="of the linear evaluation"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=100, metavar="N", help="of --protocol sgd (default: 100)"
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        default=0.3,
+        metavar="X",
+        help="of --protocol sgd (default: 0.3)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument(
+        "--no-baselines", action="store_true", help="leave out raw pixels and the random encoder"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE.json", help="default: RUN/evaluation.json, written anew"
+    )
+    return parser
+
+
+def main(argv=None):
+    """Runs the command line and returns the exit code."""
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    if (options.run is None) == (options.embeddings is None):
+        parser.error("give either a RUN folder or --embeddings FILE.npz")
+    if options.embeddings and not options.output:
+        parser.error("--embeddings needs --output FILE.json")
+    if options.epochs < 1 or options.learning_rate <= 0:
+        parser.error("--epochs and --learning-rate should be positive")
+    output = Path(options.output or Path(options.run, "evaluation.json"))
+    try:
+        if options.embeddings:
+            scores = score_embeddings(options.embeddings, options.seed)
+        else:
+            scores = _score_run(options)
+        text = json.dumps(scores, indent=2) + "\n"
+        write_atomically(output, lambda path: path.write_text(text))
+    except (ValueError, CheckpointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"\n{score_table(scores)}\n")
+    for prefix, title in BASELINES.items():
+        if scores.get(f"{prefix}knn_top1", -1) >= scores["knn_top1"]:
+            print(f"The encoder's k-NN top-1 does not beat that of the {title}.")
+    print(f"Written to {output}")
+    return 0
+
+
+def score_embeddings(path, seed=0):
+    """The scores of features in an `.npz` file.
+
+    Args:
+        path: file of `train_x` `(n, dim)`, `train_y` `(n,)`, `test_x` `(m, dim)`, `test_y` `(m,)`.
+        seed: integer, for k-means and the held-out tenth. Defaults to 0.
+
+    Returns:
+        A dict of numbers and strings.
+
+    Raises:
+        EvaluationError: for a file that cannot be read, or arrays that do not fit each other.
+        ValueError: for labels that cannot be scored.
+    """
+    from cueco_tf.evaluation import score_features  # scikit-learn takes a second to import
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in _ARRAYS if name not in file]
+            if missing:
+                raise EvaluationError(
+                    f"{path} should hold the arrays {', '.join(_ARRAYS)}. "
+                    f"Missing: {', '.join(missing)}; there: {', '.join(file.files) or 'none'}."
+                )
+            train_x, train_y, test_x, test_y = (file[name] for name in _ARRAYS)
+    except EvaluationError:
+        raise
+    except Exception as error:  # zip, npy and pickle errors come in many kinds
+        raise EvaluationError(f"{path} cannot be read as .npz: {error}") from error
+    for name, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
+        if x.ndim != 2 or y.shape != x.shape[:1] or x.shape[1] != train_x.shape[1]:
+            raise EvaluationError(
+                f"{name}_x should be (n, dim) and {name}_y (n,), with one dim for train and test. "
+                f"Received: {x.shape} and {y.shape}."
+            )
+        if x.dtype.kind not in "fiu" or not np.isfinite(x).all():
+            raise EvaluationError(f"{name}_x should hold finite numbers. Received: {x.dtype}.")
+    return {
+        "embeddings": str(path),
+        "protocol": "fast",
+        "seed": seed,
+        "train_samples": len(train_x),
+        "test_samples": len(test_x),
+        "num_classes": len(np.union1d(train_y, test_y)),
+        **score_features(train_x, train_y, test_x, test_y, seed),
+    }
+
+
+def _score_run(options):
+    folder = RunFolder(Path(options.run))
+    config = folder.read_config()
+    dataset = options.dataset or config.dataset
+    try:
+        recipe = RunConfig.for_dataset(dataset)  # the set's own crops and flips
+    except ConfigError as error:
+        raise EvaluationError(str(error)) from error
+    if dataset == config.dataset and config.num_classes is None:
+        raise EvaluationError(
+            f"The run's data set, {dataset}, has no labels, so there is nothing to score. Choose a "
+            f"labelled one with --dataset."
+        )
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from cueco_tf import data, scoring
+    from cueco_tf.encoders import build_encoder
+    from cueco_tf.runs import load_run
+
+    run = load_run(folder.path)
+    if run.summary is None:
+        print(f"The run is not finished: scoring its state at step {int(run.model.step.numpy())}.")
+    images = data.load(dataset, options.data_dir, config.image_size)
+    if images.test is None:
+        raise EvaluationError(f"{dataset} has no labels. Choose a labelled set with --dataset.")
+    networks = {"": run.model.encoder}
+    if not options.no_baselines:
+        networks["random_"] = build_encoder(config.encoder, config.width, config.image_size)
+        networks["raw_"] = scoring.pixel_network(config.image_size)
+    scores = {
+        "dataset": dataset,
+        "protocol": options.protocol,
+        "seed": options.seed,
+        "train_samples": len(images.train),
+        "test_samples": len(images.test),
+        "num_classes": images.num_classes,
+        "num_clusters": config.clusters,
+    }
+    for prefix, network in networks.items():
+        print(f"Scoring {BASELINES.get(prefix, 'the run')} on {dataset} ...", flush=True)
+        fast = options.protocol == "fast"
+        found = scoring.score_network(network, images.train, images.test, options.seed, fast)
+        if not fast:
+            found["linear_top1"] = scoring.train_linear_classifier(
+                network,
+                images.train,
+                images.test,
+                images.num_classes,
+                epochs=options.epochs,
+                learning_rate=options.learning_rate,
+                crop_scale=recipe.crop_scale,
+                flip=recipe.flip,
+                seed=options.seed,
+            )
+        scores |= {prefix + name: value for name, value in found.items()}
+    scores |= scoring.score_clusters(run.model, images.test)
+    if dataset != config.dataset:
+        scores["online_top1"] = None  # the probe knows other classes
+    return scores
+
+
+if __name__ == "__main__":
+    sys.exit(main())
