@@ -265,23 +265,32 @@ def start_and_kill(command, note, number):
     return process.returncode, json.loads(note.read_text())["done"]
 
 
-def test_a_killed_process_goes_on_to_the_same_bytes(digits_export, long_array, tmp_path):
-    out = tmp_path / "killed.npz"
-    command = [sys.executable, "-m", "pipelines.embed", digits_export, long_array, "--output", out]
+def test_a_killed_process_goes_on_to_the_same_bytes(digits_export, photos, tmp_path):
+    folder, readable, broken = photos
+    found = [str(path) for path in image_files.find(folder)]
+    (tmp_path / "list.txt").write_text("\n".join(found * 400))
+    total, out = 400 * len(found), tmp_path / "killed.npz"
+    arguments = [digits_export, tmp_path / "list.txt", "--output", out]
     note = tmp_path / ".killed.npz.part" / "progress.json"
+    command = [sys.executable, "-m", "pipelines.embed", *arguments]
     code, first = start_and_kill(command, note, signal.SIGKILL)
     assert code == -signal.SIGKILL and not out.exists()
-    total = len(np.load(long_array, mmap_mode="r"))
     assert 0 < first < total
-    # Rows that were written but not noted are dropped, not doubled.
-    with open(note.with_name("rows"), "ab") as file:
-        file.write(b"half a row")
-    done = module("pipelines.embed", *command[3:])
-    assert done.returncode == 0, done.stderr
+    # Rows and names that were written but not noted are dropped, not doubled.
+    for name in ("rows", "skipped"):
+        with open(note.with_name(name), "ab") as file:
+            file.write(b"half a line")
+    done = module("pipelines.embed", *arguments)
+    assert done.returncode == 3, done.stderr
     assert f"Going on after {first:,} of {total:,} images" in done.stdout
-    assert run(digits_export, long_array, "--output", tmp_path / "undisturbed.npz") == 0
-    assert out.read_bytes() == (tmp_path / "undisturbed.npz").read_bytes()
-    assert names(tmp_path) == ["killed.npz", "long.npy", "undisturbed.npz"]
+    assert len(read(out)["paths"]) == 400 * len(readable)
+    side_file = tmp_path / "killed.npz.skipped.csv"
+    assert len(side_file.read_text().splitlines()) == 1 + 400 * len(broken)
+    undisturbed = tmp_path / "undisturbed.npz"
+    assert run(*arguments[:3], undisturbed) == 3
+    assert out.read_bytes() == undisturbed.read_bytes()
+    assert side_file.read_bytes() == (tmp_path / "undisturbed.npz.skipped.csv").read_bytes()
+    assert not note.parent.exists()
 
 
 def test_a_stopped_process_says_so_and_another_source_begins_anew(
