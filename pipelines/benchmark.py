@@ -148,8 +148,8 @@ def _rate(model, batches, steps, batch_size):
 def measure_inference(export, count, rounds):
     """Times an export in ONNX Runtime and in TensorFlow in turn, on the same images and cores.
 
-    TensorFlow runs the SavedModel with the batch size that suits it best here, out of five; ONNX
-    Runtime runs as in `pipelines.embed`.
+    TensorFlow runs the SavedModel, which keeps BatchNormalization as it was trained, with the batch
+    size that suits it best here, out of five; ONNX Runtime runs as in `pipelines.embed`.
 
     Args:
         export: `exported.Export`.
