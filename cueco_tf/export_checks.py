@@ -54,7 +54,7 @@ def parity(folder, network, images):
         ONNX: Encoder(folder / ONNX).encode(images),
     }
 
-    figures = {"images": len(images), "tolerance": TOLERANCE}
+    figures = {"precision": "float32", "images": len(images), "tolerance": TOLERANCE}
     rows = np.arange(len(images))
     scale = np.maximum(np.linalg.norm(embeddings, axis=1), 1e-12)
     for name, outputs in candidates.items():

@@ -44,7 +44,7 @@ or without this project:
 
 ## Checks at export
 
-On {parity_images} real images, against the trained network in Keras:
+On {parity_images} real images, {stage}against the trained network in Keras:
 
 | file | largest relative difference | images in another cluster (of these ties) |
 |---|---|---|
@@ -96,6 +96,7 @@ def model_card(manifest):
         warnings="".join(f"\n**{text}**\n" for text in manifest["warnings"]),
         scores=_scores(manifest["scores"]["summary"]),
         parity_images=parity["images"],
+        stage="" if price is None else "before `encoder.onnx` was reduced, ",
         parity="\n".join(rows),
         price="" if price is None else _price(manifest["precision"], price),
     )

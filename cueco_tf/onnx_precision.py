@@ -8,8 +8,6 @@ import onnx
 
 from cueco_tf.onnx_graph import canonical
 
-PRECISIONS = ("float32", "float16", "int8")
-
 
 def reduce(model, precision, images):
     """Copies an encoder at another precision; inputs and outputs keep their types.

@@ -15,7 +15,8 @@ table and draws a contact sheet. Needs no TensorFlow.
   python -m pipelines.search photos.npz new.jpg --export exported/photos --top 20 --sheet near.png
 
 FILE is what python -m pipelines.embed wrote. IMAGE is one of its images, by its name there, or any
-other image file, which the encoder then embeds first.
+other image file, which the encoder then embeds first. On the sheet, images of a data set by its
+name stay blank, and so do files that are gone.
 """
 
 _THUMBNAIL, _CAPTION, _COLUMNS = 128, 32, 5

@@ -178,7 +178,7 @@ def test_a_lower_precision_has_its_price_measured(
     # On the digits the sample is the whole set, so this is the run's own score.
     assert price["knn_top1"]["float32"] == pytest.approx(summary["knn_top1"], abs=0.003)
     assert price["images_per_second"].keys() == {"float32", "reduced"}
-    assert f"What {precision} costs" in card
+    assert f"What {precision} costs" in card and "before `encoder.onnx` was reduced" in card
     onnx.checker.check_model(onnx.load(out / "encoder.onnx"), full_check=True)
 
 
