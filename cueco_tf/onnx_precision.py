@@ -63,20 +63,25 @@ def _int8(model, images):
     products = [node.name for node in model.graph.node if node.op_type == "MatMul"]
     sums = [node.name for node in model.graph.node if node.op_type == "Add"]
     prepared = onnx.shape_inference.infer_shapes(model, strict_mode=True)
-    logging.getLogger().setLevel(logging.ERROR)  # it advises what is done here already
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "encoder.onnx")
-        quantization.quantize_static(
-            prepared,
-            path,
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Add", "MatMul"],
-            nodes_to_exclude=[products[-1], *sums[-2:]],
-            # Unsigned by signed is what x86 multiplies fastest; with weights of seven bits the
-            # sums fit also where the processor has no VNNI instructions.
-            activation_type=quantization.QuantType.QUInt8,
-            reduce_range=True,
-            per_channel=True,
-        )
-        return onnx.load(path)
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it advises what is done here already
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "encoder.onnx")
+            quantization.quantize_static(
+                prepared,
+                path,
+                Reader(),
+                quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=["Conv", "Add", "MatMul"],
+                nodes_to_exclude=[products[-1], *sums[-2:]],
+                # Unsigned by signed is what x86 multiplies fastest; with weights of seven bits
+                # the sums fit also where the processor has no VNNI instructions.
+                activation_type=quantization.QuantType.QUInt8,
+                reduce_range=True,
+                per_channel=True,
+            )
+            return onnx.load(path)
+    finally:
+        logger.setLevel(level)
