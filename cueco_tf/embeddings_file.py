@@ -56,11 +56,14 @@ class PartFile:
         self._skipped_file.truncate(known["skipped_bytes"])
 
     def _read_note(self):
+        """How far the work went; None when this is another job, or files were tampered with."""
         try:
             known = json.loads(self._note.read_text())
+            rows, skipped = ((self.folder / name).stat().st_size for name in ("rows", "skipped"))
         except (OSError, ValueError):
             return None
-        return known if known.get("job") == self._job else None
+        whole = rows >= known["rows"] * self.dtype.itemsize and skipped >= known["skipped_bytes"]
+        return known if whole and known["job"] == self._job else None
 
     def append(self, done, kept, outputs, skipped):
         """Adds a block.

@@ -306,6 +306,31 @@ def test_a_stopped_process_says_so_and_another_source_begins_anew(
     assert len(read(out)["paths"]) == 360
 
 
+def test_rows_that_are_gone_are_made_again(tmp_path):
+    from cueco_tf.embeddings_file import PartFile
+    from cueco_tf.exported import Outputs
+
+    def begin(job):
+        part = PartFile(tmp_path / "out.npz", 2, job)
+        part.close()
+        return part.done
+
+    part = PartFile(tmp_path / "out.npz", 2, "a")
+    outputs = Outputs(np.ones((3, 2), np.float32), np.zeros(3, int), np.ones(3, np.float32))
+    part.append(4, [0, 1, 3], outputs, [("b.png", "broken")])
+    part.flush()
+    part.close()
+    assert begin("a") == 4
+    rows = tmp_path / ".out.npz.part" / "rows"
+    rows.write_bytes(rows.read_bytes()[:-1])
+    assert begin("a") == 0
+    part = PartFile(tmp_path / "out.npz", 2, "a")
+    part.append(4, [0, 1, 3], outputs, [])
+    part.flush()
+    part.close()
+    assert begin("b") == 0  # another job
+
+
 def test_wrong_input_is_refused_in_one_line(digits_export, array, tmp_path, capsys):
     import shutil
 
