@@ -74,7 +74,7 @@ def build_parser():
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
-    from cueco_tf.embeddings_file import PartFile
+    from cueco_tf.part_file import PartFile
     from cueco_tf.sources import SourceError, open_source
 
     side_file = options.output.with_name(f"{options.output.name}.skipped.csv")

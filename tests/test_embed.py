@@ -307,8 +307,8 @@ def test_a_stopped_process_says_so_and_another_source_begins_anew(
 
 
 def test_rows_that_are_gone_are_made_again(tmp_path):
-    from cueco_tf.embeddings_file import PartFile
     from cueco_tf.exported import Outputs
+    from cueco_tf.part_file import PartFile
 
     def begin(job):
         part = PartFile(tmp_path / "out.npz", 2, job)
