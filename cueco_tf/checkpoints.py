@@ -85,10 +85,16 @@ def find(folder):
     return sorted(names, reverse=True)
 
 
-def restore(folder, model):
+def restore(folder, model, weights_only=False):
     """Loads the newest undamaged checkpoint into a compiled model.
 
     A damaged one is passed over with a warning.
+
+    Args:
+        folder: path.
+        model: a compiled model with a built optimizer.
+        weights_only: leave the optimizer and the running means alone, so that they may be of
+            another kind (mixed precision wraps the optimizer). Defaults to False.
 
     Returns:
         A function that puts the epoch's running means back, for Keras resets them when an epoch
@@ -105,7 +111,13 @@ def restore(folder, model):
             message = f"Checkpoint {path} is damaged ({error}); trying the one before."
             warnings.warn(message, stacklevel=2)
             continue
-        return _assign(path, header, arrays, model)
+        variables = _variables(model)
+        if weights_only:
+            variables, arrays = (
+                {name: group[name] for name in group if name.startswith("weight/")}
+                for group in (variables, arrays)
+            )
+        return _assign(path, header, arrays, variables)
     if paths:
         raise CheckpointError(f"All checkpoints in {folder} are damaged: the run cannot go on.")
     return None
@@ -118,13 +130,12 @@ def _read(path):
     return header, arrays
 
 
-def _assign(path, header, arrays, model):
+def _assign(path, header, arrays, variables):
     if header["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} is of format {header['format_version']}, this version of cueco_tf reads "
             f"{FORMAT_VERSION}. Resume with the version that wrote it."
         )
-    variables = _variables(model)
     if variables.keys() != arrays.keys():
         odd = sorted(variables.keys() ^ arrays.keys())[0]
         raise CheckpointError(f"{path} is of another model: {odd!r} is in one of them only.")

@@ -16,7 +16,7 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from cueco_tf import files, views
+from cueco_tf import files, image_files, views
 from cueco_tf.config import DATASETS
 
 _SMALL = 64  # pixels: up to here a TFDS set is held in memory, above it is streamed
@@ -140,7 +140,7 @@ def _array_split(images, labels, image_size):
 def _folder(name, folder, image_size):
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. Give an existing one: folder:PATH.")
-    found, skipped = files.scan(folder)
+    found, skipped = image_files.scan(folder)
     if skipped:
         shown = "".join(f"\n  {path}: {reason}" for path, reason in skipped[:10])
         more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""

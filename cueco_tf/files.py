@@ -1,116 +1,19 @@
-"""Images that stay files: examined once, then decoded and cropped as they stream.
+"""Images that stay files: decoded and cropped as they stream through `tf.data`.
 
-Pillow reads every common format, scales a JPEG down while it decodes it, crops and resizes in one
-pass, and lets other threads run meanwhile; memory holds a few batches, whatever the folder's size.
+Memory holds a few batches, whatever the folder's size.
 """
 
 import concurrent.futures
 import dataclasses
-import os
 import shutil
 import warnings
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from cueco_tf import views
-
-_ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 stand for images on their side
-_WORKERS = min(32, 2 * (os.cpu_count() or 1))
-_EVALUATION_CROP = 0.875  # the share of the shorter side in the usual central test crop, 224 / 256
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageFile:
-    """A readable image: its path, and its size as a person sees it (EXIF rotation applied)."""
-
-    path: Path
-    width: int
-    height: int
-
-
-def scan(folder):
-    """Finds the images in a folder and the folders below it.
-
-    Every file is decoded once, a JPEG at an eighth of its size, so that damaged ones are known
-    before training. Files whose names are not those of an image format, and hidden files, are
-    passed over.
-
-    Args:
-        folder: path.
-
-    Returns:
-        `(found, skipped)`: a list of `ImageFile` in the order of their paths, and a list of
-        `(path, reason)` for unreadable images.
-    """
-    suffixes = {
-        suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN
-    }
-    paths = [
-        Path(root, name)
-        for root, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in suffixes and not name.startswith(".")
-    ]
-    paths.sort()
-    found, skipped = [], []
-    with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
-        results = pool.map(_examine, paths)
-        results = tqdm(results, f"Reading {folder}", len(paths), unit="file", leave=False)
-        for path, result in zip(paths, results, strict=True):
-            if isinstance(result, ImageFile):
-                found.append(result)
-            else:
-                skipped.append((path, result))
-    return found, skipped
-
-
-def _examine(path):
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if image.getexif().get(_ORIENTATION, 1) >= 5:
-                width, height = height, width
-            image.draft("RGB", (1, 1))
-            image.load()
-            return ImageFile(path, width, height)
-    except Exception as error:  # a damaged file can make a decoder raise anything
-        return _reason(error)
-
-
-def _reason(error):
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-def _crops(path, boxes, size):
-    """Decodes one image and cuts boxes (top, left, bottom, right; parts of its size) out of it.
-
-    Returns:
-        uint8 `(len(boxes), size, size, 3)`.
-    """
-    with Image.open(path) as image:
-        # A JPEG decodes to an eighth, a quarter or half its size where even the smallest crop
-        # then still has enough pixels.
-        smallest = min(min(box[2] - box[0], box[3] - box[1]) for box in boxes)
-        image.draft("RGB", (int(size / smallest) + 1,) * 2)
-        image = ImageOps.exif_transpose(image)
-        if image.mode == "I;16":
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image = image.convert("RGB")
-        height, width = image.height, image.width
-        crops = [
-            image.resize(
-                (size, size),
-                Image.Resampling.BILINEAR,
-                box=(left * width, top * height, right * width, bottom * height),
-                reducing_gap=2.0,
-            )
-            for top, left, bottom, right in np.clip(np.asarray(boxes, float), 0, 1)
-        ]
-    return np.stack([np.asarray(crop) for crop in crops])
+from cueco_tf import image_files, views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,11 +80,8 @@ class FileSplit:
         Raises:
             OSError: for an image that cannot be read, so that results never lose their order.
         """
-        height = np.minimum(1.0, 1.0 / self.aspects) * _EVALUATION_CROP
-        width = np.minimum(1.0, self.aspects) * _EVALUATION_CROP
-        boxes = np.stack([0.5 - height / 2, 0.5 - width / 2, 0.5 + height / 2, 0.5 + width / 2], 1)
         with tf.device("CPU"):
-            boxes = tf.constant(boxes[:, None], tf.float32)
+            boxes = tf.constant(image_files.central_boxes(self.aspects)[:, None])
         decoder = _Decoder(self.paths, self.image_size, strict=True)
 
         def batch(index):
@@ -199,7 +99,7 @@ class _Decoder:
         self.size = size
         self.strict = strict
         self.failed = set()
-        self.pool = concurrent.futures.ThreadPoolExecutor(_WORKERS)
+        self.pool = concurrent.futures.ThreadPoolExecutor(image_files.WORKERS)
 
     def __call__(self, index, boxes):
         """`index` `(batch,)` and `boxes` `(batch, views, 4)` give crops, uint8
@@ -221,13 +121,13 @@ class _Decoder:
     def _try(self, i, boxes):
         path = self.paths[i]
         try:
-            return _crops(path, boxes, self.size)
+            return image_files.crops(path, boxes, self.size)
         except Exception as error:  # a damaged file can make a decoder raise anything
             if self.strict:
-                raise OSError(f"Cannot read {path}: {_reason(error)}") from error
+                raise OSError(f"Cannot read {path}: {image_files.reason(error)}") from error
             if path not in self.failed:
                 self.failed.add(path)
-                warnings.warn(f"Skipped {path}: {_reason(error)}", stacklevel=2)
+                warnings.warn(f"Skipped {path}: {image_files.reason(error)}", stacklevel=2)
             return None
 
 
@@ -269,7 +169,7 @@ def extract(builder, split, names, classes, image_size):
                 label = "" if name is None else f"-{number[name]}"
                 (partial / f"{i:08d}{label}.{kind}").write_bytes(example["image"])
         partial.rename(target)
-    found, _ = scan(target)
+    found, _ = image_files.scan(target)
     labels = None
     if names:
         labels = np.array([int(image.path.stem.split("-")[1]) for image in found], np.int32)

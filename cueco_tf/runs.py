@@ -57,7 +57,7 @@ def inference_network(model):
     encoder, head = to_stock_layers(model.encoder), to_stock_layers(model.head)
     images = keras.Input(model.image_shape, name="images")
     embedding = encoder(images)
-    projection = keras.layers.UnitNormalization(name="normalize")(head(embedding))
+    projection = keras.layers.UnitNormalization(name="normalize", dtype="float32")(head(embedding))
     return keras.Model(images, {"embedding": embedding, "projection": projection})
 
 
@@ -86,11 +86,13 @@ class Run:
     summary: dict | None
 
 
-def load_run(run_dir):
+def load_run(run_dir, weights_only=False):
     """Reads a run back, finished or not, with the model in its newest state.
 
     Args:
         run_dir: path of a run folder.
+        weights_only: leave the optimizer fresh: enough to use the model, and possible whatever
+            the precision it was trained in. Defaults to False.
 
     Returns:
         `Run`.
@@ -101,7 +103,7 @@ def load_run(run_dir):
     folder = RunFolder(Path(run_dir))
     config = folder.read_config()
     model = build_model(config)
-    if checkpoints.restore(folder.checkpoints, model) is None:
+    if checkpoints.restore(folder.checkpoints, model, weights_only) is None:
         raise RunError(f"{folder.path} has no checkpoint yet: train it first.")
     return Run(config, model, folder.read_metrics(), folder.read_summary())
 

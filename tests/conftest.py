@@ -48,9 +48,8 @@ def digits():
 def digits_run(tmp_path_factory):
     """The folder of a short finished run on the digits. Tests read it and leave it as it is."""
     path = tmp_path_factory.mktemp("runs") / "digits"
-    command = [sys.executable, "-m", "cueco_tf.train", "--dataset", "digits", "--width", "8"]
-    command += ["--epochs", "4", "--warmup-epochs", "1", "--run-dir", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    options = ["--dataset", "digits", "--width", 8, "--epochs", 4, "--warmup-epochs", 1]
+    done = module("cueco_tf.train", *options, "--run-dir", path)
     assert done.returncode == 0, done.stderr
     return path
 
@@ -64,3 +63,18 @@ def digits_findings(digits_run, digits):
 
     run = load_run(digits_run)
     return examine(RunFolder(digits_run), run, digits.train, digits.class_names, None)
+
+
+@pytest.fixture(scope="session")
+def digits_export(digits_run, tmp_path_factory):
+    """The export of that run, in float32."""
+    path = tmp_path_factory.mktemp("exported") / "digits"
+    done = module("pipelines.export", digits_run, "--output", path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def module(name, *arguments, **options):
+    """Runs `python -m name` as a user does."""
+    command = [sys.executable, "-m", name, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)

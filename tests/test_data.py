@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cueco_tf import data, files
+from cueco_tf import data, files, image_files
 from cueco_tf.augment import TwoViews
 from cueco_tf.data import DataError
 
@@ -98,7 +98,7 @@ def test_a_folder_of_any_images(photos):
     )
     assert len(images.train) == 8 and images.test is None and images.num_classes is None
     assert images.train.image_size == 224
-    sizes = {i.path.name: (i.width, i.height) for i in files.scan(photos)[0]}
+    sizes = {i.path.name: (i.width, i.height) for i in image_files.scan(photos)[0]}
     assert sizes["rotated.jpg"] == (100, 300)
     batch = np.concatenate(list(images.train.plain_batches(3).as_numpy_iterator()))
     assert batch.shape == (8, 224, 224, 3) and batch.dtype == np.uint8
@@ -119,7 +119,7 @@ def test_folder_batches_are_a_function_of_the_step(photos):
 
 def test_a_crop_equals_pillow_on_the_decoded_image(photos):
     path = photos / "plain.jpg"
-    crop = files._crops(str(path), [[0.25, 0.1, 0.75, 0.9]], 100)[0]
+    crop = image_files.crops(str(path), [[0.25, 0.1, 0.75, 0.9]], 100)[0]
     with Image.open(path) as image:
         box = (30, 50, 270, 150)
         expected = image.resize((100, 100), Image.Resampling.BILINEAR, box=box)
@@ -128,7 +128,7 @@ def test_a_crop_equals_pillow_on_the_decoded_image(photos):
 
 def test_sixteen_bit_pixels_keep_their_brightness(tmp_path):
     Image.fromarray(np.full((20, 20), 0x8040, np.uint16)).save(tmp_path / "deep.png")
-    crop = files._crops(str(tmp_path / "deep.png"), [[0, 0, 1, 1]], 8)[0]
+    crop = image_files.crops(str(tmp_path / "deep.png"), [[0, 0, 1, 1]], 8)[0]
     np.testing.assert_array_equal(crop, 0x80)
 
 

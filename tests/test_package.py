@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -41,8 +42,32 @@ def test_the_library_imports_nothing_from_the_pipelines():
         assert not re.search(r"^\s*(from|import) pipelines", path.read_text(), re.M), path
 
 
-def readme_snippets():
-    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+def readme_snippets(language="python"):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+
+
+@pytest.fixture
+def readme_folder(tmp_path, digits, digits_export):
+    """What the README's snippets expect to find: images as arrays and as files, an export and
+    the embeddings it gives."""
+    import numpy as np
+    from PIL import Image
+
+    from pipelines import embed
+
+    np.save(
+        tmp_path / "images.npy",
+        np.kron(digits.train.images[:300], np.ones((1, 2, 2, 1), np.uint8)),
+    )
+    np.save(tmp_path / "digits.npy", digits.test.images)
+    (tmp_path / "photos").mkdir()
+    for i, image in enumerate(digits.test.images[:40]):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{i:03d}.png")
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "digits").symlink_to(digits_export)
+    arguments = [digits_export, tmp_path / "photos", "--output", tmp_path / "photos.npz"]
+    assert embed.main([str(argument) for argument in arguments]) == 0
+    return tmp_path
 
 
 def test_the_style_is_kept():
@@ -54,19 +79,31 @@ def test_the_style_is_kept():
 
 
 def test_the_readme_has_snippets():
-    assert len(readme_snippets()) >= 2
+    assert len(readme_snippets()) >= 7 and len(readme_snippets("bash")) >= 1
 
 
 @pytest.mark.parametrize("snippet", readme_snippets())
-def test_the_readme_snippets_run(snippet, tmp_path, digits):
+def test_the_readme_snippets_run(snippet, readme_folder):
     """Each snippet runs as printed, on a few images and for one epoch."""
-    import numpy as np
-
-    images = np.kron(digits.train.images[:300], np.ones((1, 2, 2, 1), np.uint8))
-    np.save(tmp_path / "images.npy", images)
     quick = re.sub(r"epochs=\d+", "epochs=1", snippet).replace("resnet18", "resnet10")
-    done = python(quick, cwd=tmp_path)
+    done = python(quick, cwd=readme_folder)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("snippet", readme_snippets("bash"))
+def test_the_readme_commands_run(snippet, readme_folder):
+    (readme_folder / "photos.npz").unlink()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", snippet],
+        cwd=readme_folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (readme_folder / "photos-nearest.png").exists()
+    assert len(list((readme_folder / "sorted").rglob("*.png"))) == 40
 
 
 @pytest.mark.slow
@@ -79,7 +116,10 @@ def test_a_wheel_holds_both_packages_and_the_commands(tmp_path):
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         names = wheel.namelist()
         commands = next(name for name in names if name.endswith("entry_points.txt"))
-        assert "cueco-train = cueco_tf.train:main" in wheel.read(commands).decode()
+        commands = wheel.read(commands).decode()
+    assert "cueco-train = cueco_tf.train:main" in commands
+    for name in ("embed", "export", "search"):
+        assert f"cueco-{name} = pipelines.{name}:main" in commands
     for name in ("cueco_tf/model.py", "cueco_tf/py.typed", "cueco_tf/imagenet100_wnids.txt"):
         assert name in names
     assert "pipelines/benchmark.py" in names

@@ -1,0 +1,181 @@
+"""An export read back: its manifest, its checksums, its encoder in ONNX Runtime. No TensorFlow."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+FORMAT_VERSION = 1
+MANIFEST, ONNX, KERAS, SAVED_MODEL = "manifest.json", "encoder.onnx", "encoder.keras", "saved_model"
+_BATCH_PIXELS = 32 * 64 * 64
+
+
+class ExportError(ValueError):
+    """A folder that is no usable export; the message says why and what to do."""
+
+
+class Outputs(NamedTuple):
+    """What the encoder gives for n images: `embeddings` float32 `(n, dim)`, `clusters` int64
+    `(n,)`, `similarities` float32 `(n,)`."""
+
+    embeddings: np.ndarray
+    clusters: np.ndarray
+    similarities: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """An export on disk: its folder and its manifest."""
+
+    folder: Path
+    manifest: dict
+
+    @property
+    def image_size(self):
+        return self.manifest["input"]["image_size"]
+
+    @property
+    def crop(self):
+        """The share of an image file's shorter side that its central crop covers."""
+        return self.manifest["input"]["crop"]
+
+    @property
+    def embedding_dim(self):
+        return self.manifest["embedding_dim"]
+
+    @property
+    def num_clusters(self):
+        return self.manifest["clusters"]
+
+    @property
+    def sha256(self):
+        """The checksum of the ONNX file, as the manifest has it."""
+        return self.manifest["files"][ONNX]["sha256"]
+
+    def encoder(self):
+        """The ONNX file, opened.
+
+        Raises:
+            ExportError: when the file is missing, is not the one the manifest describes, or is
+                too new for the ONNX Runtime that is installed.
+        """
+        path = self.folder / ONNX
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ExportError(f"{path} cannot be read: {error.strerror}.") from error
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.sha256:
+            raise ExportError(
+                f"{path} is not the file that its manifest describes: its sha256 should be "
+                f"{self.sha256[:12]}..., received {found[:12]}... Copy or export it again."
+            )
+        try:
+            return Encoder(content)
+        except Exception as error:  # ONNX Runtime has kinds of its own, one for each reason
+            raise ExportError(
+                f"ONNX Runtime cannot open {path}: {error}".splitlines()[0]
+            ) from error
+
+
+def read_export(folder):
+    """Reads the manifest of an export.
+
+    Args:
+        folder: path that `python -m pipelines.export` has written.
+
+    Returns:
+        `Export`.
+
+    Raises:
+        ExportError: for anything else.
+    """
+    path = Path(folder, MANIFEST)
+    if not path.is_file():
+        raise ExportError(
+            f"{folder} is not an export: it holds no {MANIFEST}. Make one of a trained run: "
+            f"python -m pipelines.export RUN --output {folder}"
+        )
+    try:
+        manifest = json.loads(path.read_text())
+        version = manifest["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{path} is not the manifest of an export ({error!r}).") from error
+    if version != FORMAT_VERSION:
+        raise ExportError(
+            f"{path} is of format {version}, this version of cueco_tf reads {FORMAT_VERSION}."
+        )
+    return Export(Path(folder), manifest)
+
+
+class Encoder:
+    """An ONNX encoder. One call runs on one thread; several threads may call at the same time.
+
+    That is quicker than one call on all cores: nothing has to wait for the slowest core after
+    every layer.
+
+    Args:
+        model: path or bytes of an ONNX file.
+    """
+
+    def __init__(self, model):
+        import onnxruntime  # a fifth of a second, which `--help` can do without
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        model = model if isinstance(model, bytes) else str(model)
+        self._session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
+        self.image_size = self._session.get_inputs()[0].shape[1]
+
+    def __call__(self, images):
+        """`Outputs` for images: uint8 `(n, image_size, image_size, 3)`."""
+        names = ["embedding", "cluster", "cluster_similarity"]
+        return Outputs(*self._session.run(names, {"images": images}))
+
+    @property
+    def batch_size(self):
+        """Images a call: as many as the caches like, 32 up to 64 pixels and 4 at least."""
+        return max(4, min(32, _BATCH_PIXELS // self.image_size**2))
+
+    def encode(self, images):
+        """`Outputs` for an array of any length, on all cores."""
+        size = self.batch_size
+        blocks = (images[i : i + size] for i in range(0, len(images), size))
+        parts = zip(*map_in_order(self, blocks, cores()), strict=True)
+        return Outputs(*(np.concatenate(part) for part in parts))
+
+
+def cores():
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def map_in_order(function, items, threads):
+    """Yields `function(item)` for each item, in order, worked out on several threads.
+
+    Unlike an executor's `map` it takes items up only as results are taken, so that memory holds a
+    few of them however many there are.
+    """
+    items = iter(items)
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        started = collections.deque(
+            pool.submit(function, item) for item in itertools.islice(items, 3 * threads)
+        )
+        try:
+            while started:
+                result = started.popleft().result()
+                started.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
+                yield result
+        finally:
+            for future in started:
+                future.cancel()

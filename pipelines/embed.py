@@ -1,0 +1,234 @@
+"""Turns images into embeddings with an exported encoder, without TensorFlow."""
+
+import argparse
+import contextlib
+import errno
+import importlib.util
+import shutil
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from cueco_tf.exported import ExportError, cores, map_in_order, read_export
+
+_DESCRIPTION = """\
+Turns images into embeddings and clusters with an exported encoder. Needs ONNX Runtime, NumPy,
+Pillow and tqdm, and no TensorFlow.
+
+  python -m pipelines.embed exported/digits PHOTOS --output photos.npz
+  python -m pipelines.embed exported/digits list.txt --output photos.parquet
+  python -m pipelines.embed exported/digits images.npy --output images.npz
+  python -m pipelines.embed exported/digits digits --split train --output digits.npz
+  python -m pipelines.embed exported/digits PHOTOS --output photos.npz --copy-to sorted
+                                         copies the images into a folder a cluster: look at them
+
+SOURCE is a folder (images at any depth), a text file with a path a line (relative to the current
+folder), an .npy array of uint8 images of the encoder's size, or, with TensorFlow installed, the
+name of a data set. Image files are turned upright, changed to RGB and cut to their central square.
+
+FILE gets, in the order of the source: paths, embeddings (n, dim) float32, clusters (n,) int64,
+similarities (n,) float32 to the cluster's centroid. Images that cannot be read have no row; they
+are listed with the reason in FILE.skipped.csv.
+"""
+
+_EPILOG = """\
+Stopped or killed, the same command goes on from the last block that was finished.
+Exit codes: 0 finished, 2 a wrong value, an unusable file or no space, 3 finished, but some images
+were skipped, 130 stopped.
+"""
+
+_FLUSH_SECONDS = 1.0  # work that a kill may cost
+
+
+def build_parser():
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.embed",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("export", metavar="EXPORT", help="folder of python -m pipelines.export")
+    parser.add_argument("source", metavar="SOURCE", help="the images: see above")
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, required=True, help="FILE.npz or FILE.parquet"
+    )
+    parser.add_argument(
+        "--copy-to",
+        metavar="DIR",
+        type=Path,
+        help="also copy the images into a folder a cluster, below DIR, which must be new",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=cores(), metavar="N", help="default: all cores, %(default)s"
+    )
+    parser.add_argument("--data-dir", metavar="DIR", help="of a data set, as in cueco_tf.train")
+    parser.add_argument(
+        "--split", choices=("train", "test"), help="of a data set (default: test, if there is one)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
+    return parser
+
+
+def main(argv=None):
+    """Runs the command line and returns the exit code."""
+    options = build_parser().parse_args(argv)
+    from cueco_tf.part_file import PartFile
+    from cueco_tf.sources import SourceError, open_source
+
+    side_file = options.output.with_name(f"{options.output.name}.skipped.csv")
+    part = None
+    try:
+        _check_options(options)
+        export = read_export(options.export)
+        encoder = export.encoder()
+        source = open_source(
+            options.source, export.image_size, export.crop, options.data_dir, options.split
+        )
+        job = f"{export.sha256} {encoder.batch_size} {source.fingerprint()}"
+        _check_space(options.output, source, export.embedding_dim)
+        part = PartFile(options.output, export.embedding_dim, job)
+        _embed(encoder, source, part, options.threads)
+        skipped = _finish(options, side_file, export, source, part)
+    except (ExportError, SourceError) as error:
+        return _fail(error, 2)
+    except OSError as error:
+        if part is not None:
+            part.remove()
+            side_file.unlink(missing_ok=True)
+            if options.copy_to is not None:  # it was not there before
+                shutil.rmtree(options.copy_to, ignore_errors=True)
+        return _fail(f"{options.output} was not written: {error.strerror or error}", 2)
+    except KeyboardInterrupt:
+        return _fail("stopped. The same command goes on from the last finished block.", 130)
+    if skipped:
+        print(f"Skipped {skipped:,} of {len(source):,} images: see {side_file}", file=sys.stderr)
+    return 3 if skipped else 0
+
+
+def _check_options(options):
+    """Raises SourceError for values that cannot work, before anything is read."""
+    from cueco_tf.embeddings_file import SUFFIXES
+    from cueco_tf.sources import SourceError
+
+    output, folder = options.output, options.copy_to
+    if options.threads < 1:
+        raise SourceError(f"--threads should be at least 1. Received: {options.threads}")
+    if output.suffix.lower() not in SUFFIXES:
+        raise SourceError(f"--output should end in .npz or .parquet. Received: {output}")
+    if output.suffix.lower() == ".parquet" and not importlib.util.find_spec("pyarrow"):
+        raise SourceError("--output FILE.parquet needs pyarrow: pip install pyarrow")
+    if not output.parent.is_dir():
+        raise SourceError(f"There is no folder {output.parent} for --output.")
+    if output.is_dir() or (output.exists() and not options.overwrite):
+        raise SourceError(f"{output} exists. Choose another --output, or add --overwrite.")
+    if folder is not None and folder.exists():  # never overwritten: it may hold anything
+        raise SourceError(f"{folder} exists. Choose a new folder for --copy-to.")
+
+
+def _check_space(output, source, dim):
+    """Raises OSError before any work when the disk cannot hold the result and what leads to it."""
+    row = 4 * dim + 20
+    needed = len(source) * (2 * row + 4 * len(source.name(len(source) - 1)))
+    free = shutil.disk_usage(output.parent).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"no space: this needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free",
+        )
+
+
+def _embed(encoder, source, part, threads):
+    """Brings the rows of all images into the part file, from where it stands."""
+    from PIL import Image
+    from tqdm import tqdm
+
+    # A small file that claims a hundred million pixels and more is an attack or a mistake.
+    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+    if part.done:
+        print(f"Going on after {part.done:,} of {len(source):,} images")
+
+    def work(start):
+        stop = min(start + encoder.batch_size, len(source))
+        images, kept, skipped = source.load(start, stop)
+        return stop, kept, encoder(images), skipped
+
+    starts = range(part.done, len(source), encoder.batch_size)
+    flushed = time.monotonic()
+    with (
+        tqdm(
+            total=len(source),
+            initial=part.done,
+            desc="Embedding",
+            unit=" images",
+            mininterval=0.5 if sys.stderr.isatty() else 10.0,
+        ) as bar,
+        contextlib.closing(map_in_order(work, starts, threads)) as blocks,
+    ):
+        for block in blocks:
+            bar.update(block[0] - part.done)
+            part.append(*block)
+            if time.monotonic() - flushed > _FLUSH_SECONDS:
+                part.flush()
+                flushed = time.monotonic()
+    part.flush()
+
+
+def _finish(options, side_file, export, source, part):
+    """Writes the output from the part file; returns how many images were skipped."""
+    from cueco_tf.embeddings_file import write_file, write_skipped
+
+    part.close()
+    if not part.rows:
+        reasons = list(part.skipped())
+        part.remove()
+        raise ExportError(
+            f"Not one of {len(source):,} images could be read. The first: {': '.join(reasons[0])}"
+        )
+    skipped = write_skipped(side_file, part)
+    origin = {"export": options.export, "sha256": export.sha256}
+    if options.copy_to is not None:
+        _copy(options.copy_to, source, part, export.num_clusters)
+    write_file(options.output, part, source.name, origin)
+    print(f"{options.output}: {part.rows:,} embeddings of length {export.embedding_dim}")
+    part.remove()
+    return skipped
+
+
+def _copy(folder, source, part, num_clusters):
+    """Copies every embedded image into a folder of its cluster, all or nothing."""
+    from PIL import Image
+    from tqdm import tqdm
+
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    digits = len(str(num_clusters - 1))
+    try:
+        with tqdm(total=part.rows, desc="Copying", unit=" images", leave=False) as bar:
+            for block in part.blocks():
+                for i, cluster in zip(block["index"], block["cluster"], strict=True):
+                    target = partial / f"{cluster:0{digits}d}"
+                    target.mkdir(parents=True, exist_ok=True)
+                    origin = Path(source.name(i))
+                    if origin.is_file():
+                        target /= origin.name
+                        if target.exists():  # of the same name in another folder
+                            target = target.with_stem(f"{target.stem}-{i}")
+                        shutil.copyfile(origin, target)
+                    else:
+                        images, _, _ = source.load(i, i + 1)
+                        Image.fromarray(images[0]).save(target / f"{i:08d}.png")
+                    bar.update()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _fail(error, code):
+    print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

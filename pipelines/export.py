@@ -1,0 +1,228 @@
+"""Exports a finished run: `python -m pipelines.export runs/digits --output exported/digits`."""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from cueco_tf.checkpoints import CheckpointError
+from cueco_tf.exported import (
+    KERAS,
+    MANIFEST,
+    ONNX,
+    SAVED_MODEL,
+    Encoder,
+    ExportError,
+    read_export,
+)
+from cueco_tf.manifest import checksums, describe
+from cueco_tf.run_folder import RunError, RunFolder
+
+_DESCRIPTION = """\
+Exports the trained encoder of a finished run, with its head and its centroids, as files that turn
+images into embeddings and clusters anywhere.
+
+  python -m pipelines.export runs/digits                         to exported/digits
+  python -m pipelines.export runs/digits --precision int8 --output exported/digits-int8
+
+The folder gets encoder.onnx (ONNX Runtime), encoder.keras (Keras), saved_model/ (TensorFlow),
+manifest.json and README.md. Input: images, uint8 (n, height, width, 3), pixels 0 to 255; scaling is
+inside. Outputs: embedding, cluster, cluster_similarity. Every file is checked on real images
+against the trained network before anything appears under the folder's name.
+"""
+
+_EPILOG = """\
+Then: python -m pipelines.embed exported/digits PHOTOS --output embeddings.npz
+Exit codes: 0 exported, 1 the files do not agree, 2 a wrong value or unusable folder, or no space.
+"""
+
+_PARITY_IMAGES, _CALIBRATION_IMAGES = 1000, 512
+
+
+def build_parser():
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.export",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished training run")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="default: exported/ and the run's name"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float16", "int8"),
+        default="float32",
+        help="of encoder.onnx (default: float32). float16 halves the file, int8 quarters it; what "
+        "that costs is measured and written into the manifest",
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="where the run's data set lies, as in cueco_tf.train"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing export")
+    return parser
+
+
+def main(argv=None):
+    """Runs the command line and returns the exit code."""
+    options = build_parser().parse_args(argv)
+    output = options.output or Path("exported", options.run.resolve().name)
+    try:
+        config = _finished_run(RunFolder(options.run))
+        _check_output(output, options.overwrite)
+    except (RunError, ExportError) as error:
+        return _fail(error, 2)
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf  # only after everything that is cheap has been checked
+
+    from cueco_tf import data
+    from cueco_tf.export_checks import ParityError
+
+    tf.get_logger().setLevel("ERROR")
+    try:
+        images = data.load(config.dataset, options.data_dir, config.image_size)
+        with _new_folder(output) as folder:
+            manifest = _write(folder, options.run, images, options.precision, output.name)
+    except (RunError, CheckpointError, data.DataError) as error:
+        return _fail(error, 2)
+    except ParityError as error:
+        return _fail(error, 1)
+    except (OSError, tf.errors.OpError) as error:
+        return _fail(f"{output} was not written: {_first_line(error)}", 2)
+    _report(manifest, output)
+    return 0
+
+
+def _finished_run(run):
+    config = run.read_config()
+    if run.read_summary() is None:
+        raise RunError(
+            f"The run in {run.path} is not finished. Finish it first: "
+            f"python -m cueco_tf.train --run-dir {run.path} --resume"
+        )
+    return config
+
+
+def _check_output(output, overwrite):
+    """Raises ExportError where the export would destroy something that it was not told to."""
+    if not output.name:
+        raise ExportError(f"--output should name a folder to make. Received: {output}")
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not overwrite:
+        raise ExportError(f"{output} exists. Choose another --output, or add --overwrite.")
+    if output.is_symlink():
+        raise ExportError(f"{output} is a link: remove it first.")
+    read_export(output)  # anything but an export is never replaced
+
+
+@contextlib.contextmanager
+def _new_folder(output):
+    """A folder to fill that becomes `output` at the end, all at once, or nothing."""
+    partial = output.with_name(f".partial-{output.name}")
+    former = output.with_name(f".former-{output.name}")
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if output.exists():
+            shutil.rmtree(former, ignore_errors=True)
+            output.rename(former)
+        try:
+            partial.rename(output)
+        except OSError:
+            former.rename(output)
+            raise
+        shutil.rmtree(former, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(folder, run_path, images, precision, name):
+    """Fills a folder with an export and returns its manifest."""
+    import numpy as np
+
+    from cueco_tf import export_checks, exporting, files, onnx_graph, onnx_precision, runs
+    from cueco_tf.image_files import EVALUATION_CROP
+    from cueco_tf.model_card import model_card
+
+    def take(split, count):
+        return np.concatenate(list(split.sample(count).plain_batches().as_numpy_iterator()))
+
+    print(f"Reading {run_path}")
+    run = runs.load_run(run_path, weights_only=True)
+    network = exporting.serving_network(run.model)
+    print("Writing the files")
+    exporting.save_keras(folder / KERAS, network)
+    exporting.save_saved_model(folder / SAVED_MODEL, network)
+    exact = exporting.to_onnx(network)
+    (folder / ONNX).write_bytes(onnx_graph.serialize(exact))
+    real = take(images.train if images.test is None else images.test, _PARITY_IMAGES)
+    print(f"Comparing them on {len(real)} images")
+    parity = export_checks.parity(folder, network, real)
+    price = None
+    if precision != "float32":
+        print(f"Reducing to {precision} and measuring its price")
+        calibration = take(images.train, _CALIBRATION_IMAGES)
+        reduced = onnx_graph.serialize(onnx_precision.reduce(exact, precision, calibration))
+        encoder = Encoder(folder / ONNX)
+        size = (folder / ONNX).stat().st_size
+        (folder / ONNX).write_bytes(reduced)
+        price = export_checks.price(encoder, Encoder(folder / ONNX), images)
+        price["bytes"] = {"float32": size, "reduced": len(reduced)}
+    crop = EVALUATION_CROP if isinstance(images.train, files.FileSplit) else 1.0
+    manifest = describe(run, run_path, name, precision, crop, exporting.OPSET)
+    manifest |= {"parity": parity, "price": price}
+    manifest["warnings"] = export_checks.warnings(manifest)
+    (folder / "README.md").write_text(model_card(manifest))
+    manifest["files"] = checksums(folder)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
+def _report(manifest, output):
+    """Prints what was exported and what it costs."""
+    differences = [
+        value["embedding_difference"]
+        for value in manifest["parity"].values()
+        if isinstance(value, dict)
+    ]
+    size = manifest["files"][ONNX]["bytes"]
+    print(f"Parity: embeddings differ by at most {max(differences):.1e}, clusters agree")
+    price = manifest["price"]
+    if price is not None:
+        rates = price["images_per_second"]
+        print(
+            f"Price of {manifest['precision']}: cosine to float32 {price['cosine_mean']:.5f}, "
+            f"{price['bytes']['float32'] / size:.1f} times smaller, "
+            f"{rates['reduced'] / rates['float32']:.2f} times the images/s"
+        )
+    if price is not None and "knn_top1" in price:
+        exact, reduced = (price["knn_top1"][name] for name in ("float32", "reduced"))
+        print(f"k-NN top-1: {exact:.2%} in float32, {reduced:.2%} in {manifest['precision']}")
+    for warning in manifest["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(
+        f"{output}: images (n, {', '.join(map(str, manifest['input']['shape'][1:]))}) uint8 -> "
+        f"embedding (n, {manifest['embedding_dim']}), cluster (n,) of {manifest['clusters']}; "
+        f"{ONNX} has {size:,} bytes"
+    )
+
+
+def _first_line(error):
+    return (getattr(error, "strerror", None) or str(error) or repr(error)).splitlines()[0]
+
+
+def _fail(error, code):
+    print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.neighbors import NearestNeighbors
+
+from pipelines import embed, search
+
+
+@pytest.fixture(scope="module")
+def embedded(digits_export, digits, tmp_path_factory):
+    """A folder of real digits, two of them near-duplicates, and the file of their embeddings."""
+    folder = tmp_path_factory.mktemp("search")
+    (folder / "digits").mkdir()
+    for i, image in enumerate(digits.test.images[:80]):
+        Image.fromarray(image).save(folder / "digits" / f"{i:02d}.png")
+    again = digits.test.images[7].astype(int) + 3
+    Image.fromarray(again.clip(0, 255).astype(np.uint8)).save(folder / "digits" / "again.png")
+    arguments = [digits_export, folder / "digits", "--output", folder / "digits.npz"]
+    assert embed.main([str(argument) for argument in arguments]) == 0
+    return folder
+
+
+def run(*arguments):
+    return search.main([str(argument) for argument in arguments])
+
+
+def test_the_nearest_are_those_of_scikit_learn(embedded):
+    with np.load(embedded / "digits.npz") as file:
+        embeddings = file["embeddings"]
+    peer = NearestNeighbors(n_neighbors=6, metric="cosine").fit(embeddings)
+    distances, rows = peer.kneighbors(embeddings[:10])
+    for i in range(10):
+        found = search.nearest(embeddings, embeddings[i], 5, own=i)
+        assert [row for row, _ in found] == list(rows[i, 1:])
+        np.testing.assert_allclose([s for _, s in found], 1 - distances[i, 1:], atol=1e-5)
+    assert len(search.nearest(embeddings, embeddings[0], 1000, own=0)) == 80
+    assert len(search.nearest(embeddings, embeddings[0], 1000)) == 81
+
+
+def test_a_near_duplicate_is_found_and_drawn(embedded, capsys):
+    query = embedded / "digits" / "07.png"
+    assert run(embedded / "digits.npz", query, "--top", 6) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["rank", "similarity", "cluster", "path"]
+    first = lines[1].split()
+    assert first[0] == "1" and float(first[1]) > 0.99 and first[3].endswith("again.png")
+    assert len(lines[1:]) == 6 + 2 and str(query) not in "".join(lines)
+    with Image.open(embedded / "digits-nearest.png") as sheet:
+        assert sheet.size == (5 * 128, 2 * 160)
+        pixels = np.asarray(sheet)
+    with Image.open(query) as image:
+        drawn = np.asarray(image.resize((128, 128), Image.Resampling.BILINEAR), int)
+    np.testing.assert_allclose(pixels[:128, :128], drawn, atol=2)
+    assert np.abs(pixels[:128, 128:256].astype(int) - drawn).mean() < 5  # the duplicate beside it
+
+
+def test_an_image_from_elsewhere_is_embedded_first(embedded, digits, tmp_path, capsys):
+    Image.fromarray(digits.test.images[20]).save(tmp_path / "new.png")
+    sheet = tmp_path / "near.png"
+    file = embedded / "digits.npz"
+    assert run(file, tmp_path / "new.png", "--top", 2, "--sheet", sheet) == 0
+    best = capsys.readouterr().out.splitlines()[1].split()
+    assert float(best[1]) == pytest.approx(1, abs=1e-4) and best[3].endswith("20.png")
+    assert sheet.exists()
+
+
+def test_rows_of_an_array_are_drawn_too(digits_export, digits, tmp_path, capsys):
+    np.save(tmp_path / "digits.npy", digits.test.images[:20])
+    out = tmp_path / "digits.npz"
+    arguments = [digits_export, tmp_path / "digits.npy", "--output", out]
+    assert embed.main([str(argument) for argument in arguments]) == 0
+    assert run(out, f"{tmp_path / 'digits.npy'}#3", "--top", 1) == 0
+    with Image.open(tmp_path / "digits-nearest.png") as sheet:
+        drawn = np.asarray(sheet)[:128:8, :128:8]
+    np.testing.assert_array_equal(drawn, digits.test.images[3])
+
+
+def test_wrong_input_is_refused_in_one_line(embedded, digits_export, tmp_path, capsys):
+    import json
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(digits_export, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["files"]["encoder.onnx"]["sha256"] = "0" * 64
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    file, query = embedded / "digits.npz", embedded / "digits" / "07.png"
+    shutil.copy(query, tmp_path / "new.png")
+    (tmp_path / "broken.png").write_bytes(b"no")
+    for arguments, message in (
+        ((tmp_path / "no.npz", query), "is not a file of embeddings"),
+        ((tmp_path / "new.png", query), "is not a file of embeddings"),
+        ((file, "nowhere.png"), "nowhere.png is no image file, and none of"),
+        ((file, tmp_path / "broken.png"), "cannot be read: UnidentifiedImageError"),
+        ((file, tmp_path / "new.png", "--export", tmp_path), "is not an export"),
+        ((file, tmp_path / "new.png", "--export", other), "is another encoder than that of"),
+        ((file, query, "--top", 0), "--top should be at least 1. Received: 0"),
+        ((file, query, "--sheet", tmp_path / "sheet.jpg"), "--sheet should end in .png"),
+        ((file, query, "--sheet", tmp_path / "no" / "a.png"), "could not be written"),
+    ):
+        assert run(*arguments) == 2
+        printed = capsys.readouterr().err.strip().splitlines()
+        assert len(printed) == 1 and message in printed[0], printed
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken.png", "new.png", "other"]
