@@ -108,6 +108,32 @@ def load(name, data_dir=None, image_size=None):
     raise DataError(f"Unknown data set {name!r}. Choose one of: {', '.join(DATASETS)}.")
 
 
+def load_for(config, data_dir=None):
+    """The data set of a run, as it was when the run was trained.
+
+    Args:
+        config: the run's resolved `RunConfig`.
+        data_dir: as in `load`.
+
+    Returns:
+        `ImageSet`.
+
+    Raises:
+        DataError: as in `load`, and for a set that has changed since.
+    """
+    images = load(config.dataset, data_dir, config.image_size)
+    found, known = (
+        (len(images.train), images.num_classes),
+        (config.train_images, config.num_classes),
+    )
+    if found != known:
+        raise DataError(
+            f"{config.dataset} has changed since the run was trained: it had {known[0]} training "
+            f"images and {known[1] or 'no'} classes, now {found[0]} and {found[1] or 'no'}."
+        )
+    return images
+
+
 def imagenet100_classes():
     """The WordNet ids of the 100 ImageNet classes that make up ImageNet-100, sorted."""
     text = resources.files("cueco_tf").joinpath("imagenet100_wnids.txt").read_text()
@@ -163,7 +189,7 @@ def _folder(name, folder, image_size):
         np.arange(len(found)), test_size=_TEST_SHARE, stratify=stratify, random_state=0
     )
     split = dataclasses.replace(split, labels=labels)
-    names = tuple(parent.name for parent in parents)
+    names = tuple(os.fsencode(parent.name).decode(errors="replace") for parent in parents)
     return ImageSet(name, split.take(np.sort(train)), split.take(np.sort(test)), names)
 
 

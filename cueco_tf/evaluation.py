@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 _SOLVER = dict(max_iter=200, tol=1e-3)
 REGULARIZATIONS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _HELD_OUT = 0.1
-_BLOCK = 1024  # test rows whose similarities to all training rows are held at once
+_BLOCK = 2**25  # similarities that are held at once
 
 
 def normalize(x):
@@ -51,26 +51,37 @@ def knn_accuracy(train_x, train_y, test_x, test_y, k=20, temperature=0.07):
 
     Reference: Wu et al., https://arxiv.org/abs/1805.01978, section 3.4.
     """
-    if k < 1:
-        raise ValueError(f"`k` should be at least 1. Received: k={k}")
+    return _knn_accuracies(train_x, train_y, test_x, test_y, (k,), temperature)[0]
+
+
+def _knn_accuracies(train_x, train_y, test_x, test_y, ks, temperature=0.07):
+    """`knn_accuracy` for several k, from one search."""
+    if min(ks) < 1:
+        raise ValueError(f"`k` should be at least 1. Received: k={min(ks)}")
     if temperature <= 0:
         raise ValueError(f"`temperature` should be positive. Received: temperature={temperature}")
     _check_pairs(train_x, train_y, test_x, test_y)
     train_x, test_x = normalize(train_x), normalize(test_x)
     classes, train_y = np.unique(train_y, return_inverse=True)
-    k = min(k, len(train_x))
-    hits = 0
-    for start in range(0, len(test_x), _BLOCK):
-        similarity = test_x[start : start + _BLOCK] @ train_x.T  # (block, n)
-        nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-        closest = np.take_along_axis(similarity, nearest, axis=1)  # (block, k)
+    ks = [min(k, len(train_x)) for k in ks]
+    most, rows = max(ks), max(1, _BLOCK // len(train_x))
+    hits = np.zeros(len(ks))
+    for start in range(0, len(test_x), rows):
+        similarity = test_x[start : start + rows] @ train_x.T  # (rows, n)
+        nearest = np.argpartition(similarity, len(train_x) - most, axis=1)[:, -most:]
+        closest = np.take_along_axis(similarity, nearest, axis=1)  # (rows, most)
+        order = np.argsort(-closest, axis=1)
+        nearest = np.take_along_axis(nearest, order, axis=1)
+        closest = np.take_along_axis(closest, order, axis=1)
         # Relative to the closest, for exp(1 / temperature) may overflow.
-        weights = np.exp((closest - closest.max(axis=1, keepdims=True)) / temperature)
-        votes = np.zeros((len(similarity), len(classes)))
-        np.add.at(votes, (np.arange(len(votes))[:, None], train_y[nearest]), weights)
-        predicted = classes[votes.argmax(axis=1)]
-        hits += np.sum(predicted == np.asarray(test_y)[start : start + _BLOCK])
-    return float(hits / len(test_x))
+        weights = np.exp((closest - closest[:, :1]) / temperature)
+        for place, k in enumerate(ks):
+            votes = np.zeros((len(similarity), len(classes)))
+            voters = (np.arange(len(votes))[:, None], train_y[nearest[:, :k]])
+            np.add.at(votes, voters, weights[:, :k])
+            predicted = classes[votes.argmax(axis=1)]
+            hits[place] += np.sum(predicted == np.asarray(test_y)[start : start + rows])
+    return [float(count / len(test_x)) for count in hits]
 
 
 def choose_regularization(x, y, seed=0):
@@ -201,12 +212,10 @@ def score_features(train_x, train_y, test_x, test_y, seed=0):
     Raises:
         ValueError: for lengths that differ, a single class, or fewer test samples than classes.
     """
+    scores = score_neighbours_and_clusters(train_x, train_y, test_x, test_y, seed)
     C = choose_regularization(train_x, train_y, seed)
-    return {
-        "linear_top1": linear_probe(train_x, train_y, test_x, test_y, C),
-        "linear_C": C,
-        **score_neighbours_and_clusters(train_x, train_y, test_x, test_y, seed),
-    }
+    linear = linear_probe(train_x, train_y, test_x, test_y, C)
+    return {**scores, "linear_top1": linear, "linear_C": C}
 
 
 def score_neighbours_and_clusters(train_x, train_y, test_x, test_y, seed=0):
@@ -214,10 +223,10 @@ def score_neighbours_and_clusters(train_x, train_y, test_x, test_y, seed=0):
     classes = len(np.union1d(train_y, test_y))
     if len(test_x) < classes:
         raise ValueError(f"Received {len(test_x)} test samples, fewer than the {classes} classes.")
-    arrays = train_x, train_y, test_x, test_y
+    knn20, knn200 = _knn_accuracies(train_x, train_y, test_x, test_y, (20, 200))
     return {
-        "knn_top1": knn_accuracy(*arrays, k=20),
-        "knn200_top1": knn_accuracy(*arrays, k=200),
+        "knn_top1": knn20,
+        "knn200_top1": knn200,
         **clustering_scores(test_y, kmeans_clusters(test_x, classes, seed)),
     }
 

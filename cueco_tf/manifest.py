@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -10,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from cueco_tf.exported import FORMAT_VERSION, KERAS, ONNX, SAVED_MODEL
+from cueco_tf.run_folder import RunFolder
 
 _PACKAGES = ("cueco-tf", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
@@ -29,7 +29,6 @@ def describe(run, run_path, name, precision, crop, opset):
         A dict for JSON.
     """
     dim = int(run.model.encoder.output.shape[-1])
-    evaluation = Path(run_path, "evaluation.json")
     return {
         "format_version": FORMAT_VERSION,
         "name": name,
@@ -57,7 +56,7 @@ def describe(run, run_path, name, precision, crop, opset):
         },
         "scores": {
             "summary": run.summary,
-            "evaluation": json.loads(evaluation.read_text()) if evaluation.is_file() else None,
+            "evaluation": RunFolder(Path(run_path)).read_evaluation(),
         },
         "run": {"name": Path(run_path).resolve().name, "config": dataclasses.asdict(run.config)},
         "opset": opset,

@@ -7,6 +7,7 @@ RUN/checkpoints/           the newest two full states
 RUN/snapshots/000.keras    images -> embedding h and projection z at 0, 50 and 100 %
 RUN/encoder.keras          images -> embedding h, Keras's own layers only
 RUN/summary.json           final scores
+RUN/evaluation.json        what `pipelines.evaluate` found
 """
 
 import csv
@@ -84,6 +85,10 @@ class RunFolder:
     def summary(self):
         return self.path / "summary.json"
 
+    @property
+    def evaluation(self):
+        return self.path / "evaluation.json"
+
     def snapshot(self, percent):
         return self.path / "snapshots" / f"{percent:03d}.keras"
 
@@ -128,14 +133,25 @@ class RunFolder:
             raise RunError(f"{self.config} cannot be read: {error}") from error
 
     def read_metrics(self):
-        """The rows of metrics.csv: dicts of numbers by column, None for an empty cell."""
+        """The rows of metrics.csv: dicts of numbers by column, None for an empty cell.
+
+        Raises:
+            RunError: for a file that is damaged.
+        """
         if not self.metrics.exists():
             return []
-        with open(self.metrics, newline="") as file:
-            return [
-                {name: float(cell) if cell else None for name, cell in row.items()}
-                for row in csv.DictReader(file)
-            ]
+        try:
+            with open(self.metrics, newline="") as file:
+                reader = csv.DictReader(file)
+                rows = [
+                    {name: float(cell) if cell else None for name, cell in row.items()}
+                    for row in reader
+                ]
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{self.metrics} cannot be read: {error}") from error
+        if set(reader.fieldnames or ()) != set(COLUMNS):
+            raise RunError(f"{self.metrics} should have the columns {', '.join(COLUMNS)}.")
+        return rows
 
     def write_metrics(self, rows):
         """Writes all rows anew, so that a row is never half there and never there twice."""
@@ -154,13 +170,38 @@ class RunFolder:
             path.unlink()
 
     def read_summary(self):
-        """The final scores, or None while the run is not finished."""
-        return json.loads(self.summary.read_text()) if self.summary.exists() else None
+        """The final scores, or None while the run is not finished.
+
+        Raises:
+            RunError: for a file that is damaged.
+        """
+        return _read_scores(self.summary)
+
+    def read_evaluation(self):
+        """What `pipelines.evaluate` found, or None where it has not been run.
+
+        Raises:
+            RunError: for a file that is damaged.
+        """
+        return _read_scores(self.evaluation)
 
     def write_summary(self, summary):
         """Writes summary.json, the sign of a finished run."""
         text = json.dumps(summary, indent=2) + "\n"
         write_atomically(self.summary, lambda path: path.write_text(text))
+
+
+def _read_scores(path):
+    if not path.exists():
+        return None
+    try:
+        scores = json.loads(path.read_text())
+        named = [scores.get(prefix + name) for prefix in ("", *BASELINES) for name in SCORES]
+    except (ValueError, AttributeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+    if not all(value is None or isinstance(value, (int, float)) for value in named):
+        raise RunError(f"{path} cannot be read: its scores should be numbers.")
+    return scores
 
 
 def score_table(scores):
@@ -171,7 +212,7 @@ def score_table(scores):
             (`BASELINES`). What is missing or None is shown as a dash.
     """
     if scores.get("knn_top1") is None:
-        return "No labels, so no scores."
+        return "No scores: no labels, or too few images."
     columns = {"": "CueCo", **BASELINES}
     columns = {prefix: title for prefix, title in columns.items() if f"{prefix}knn_top1" in scores}
     lines = [f"{'test split, %':22}" + "".join(f"{title:>16}" for title in columns.values())]

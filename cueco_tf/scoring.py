@@ -101,6 +101,9 @@ def train_linear_classifier(
 
     Returns:
         Float in [0, 1].
+
+    Raises:
+        ValueError: when training diverges.
     """
     frozen = to_stock_layers(encoder)
     frozen.trainable = False  # which puts Keras's BatchNormalization in inference mode
@@ -130,4 +133,6 @@ def train_linear_classifier(
         callbacks=[TqdmCallback(verbose=0, desc="linear evaluation")],
     )
     logits = classifier.predict(test.plain_batches(), verbose=0)
+    if not np.isfinite(logits).all():
+        raise ValueError(f"The linear classifier diverged at learning rate {learning_rate}.")
     return float(np.mean(logits.argmax(axis=1) == test.labels))

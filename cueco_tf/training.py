@@ -117,16 +117,19 @@ def _finish(config, images, model, folder):
     """Saves the encoder, scores it and prints the table."""
     encoder = to_stock_layers(model.encoder)
     save_network(folder.encoder, encoder)
-    scores = dict.fromkeys((*SCORES, "online_top1"))
+    scores = dict.fromkeys(SCORES)
     if images.test is not None:
         print("Scoring the frozen features ...")
         train, test = images.train.sample(_SCORED_TRAIN), images.test.sample(_SCORED_TEST)
-        scores |= scoring.score_network(encoder, train, test, config.seed)
         scores |= scoring.score_clusters(model, test)
-        if isinstance(images.train, data.ArraySplit) and images.train.images.size <= _RAW_LIMIT:
-            pixels = scoring.pixel_network(config.image_size)
-            raw = scoring.score_network(pixels, train, test, config.seed)
-            scores |= {f"raw_{name}": value for name, value in raw.items()}
+        try:
+            scores |= scoring.score_network(encoder, train, test, config.seed)
+            if isinstance(images.train, data.ArraySplit) and images.train.images.size <= _RAW_LIMIT:
+                pixels = scoring.pixel_network(config.image_size)
+                raw = scoring.score_network(pixels, train, test, config.seed)
+                scores |= {f"raw_{name}": value for name, value in raw.items()}
+        except ValueError as error:  # too few images, or a single class among them
+            print(f"No k-NN, linear and k-means scores: {error}")
     last = folder.read_metrics()[-1]
     summary = scores | {
         "dataset": config.dataset,

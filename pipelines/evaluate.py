@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -93,10 +94,12 @@ def main(argv=None):
         parser.error("give either a RUN folder or --embeddings FILE.npz")
     if options.embeddings and not options.output:
         parser.error("--embeddings needs --output FILE.json")
-    if options.epochs < 1 or options.learning_rate <= 0:
+    if options.epochs < 1 or not 0 < options.learning_rate < math.inf:
         parser.error("--epochs and --learning-rate should be positive")
-    output = Path(options.output or Path(options.run, "evaluation.json"))
+    output = Path(options.output or RunFolder(Path(options.run)).evaluation)
     try:
+        if options.output and not output.parent.is_dir():
+            raise EvaluationError(f"There is no folder {output.parent} for --output.")
         if options.embeddings:
             scores = score_embeddings(options.embeddings, options.seed)
         else:
@@ -106,6 +109,9 @@ def main(argv=None):
     except (ValueError, CheckpointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"error: stopped; {output} is as it was.", file=sys.stderr)
+        return 130
     print(f"\n{score_table(scores)}\n")
     for prefix, title in BASELINES.items():
         if scores.get(f"{prefix}knn_top1", -1) >= scores["knn_top1"]:
@@ -167,7 +173,7 @@ def _score_run(options):
     config = folder.read_config()
     dataset = options.dataset or config.dataset
     try:
-        recipe = RunConfig.for_dataset(dataset)  # the set's own crops and flips
+        RunConfig.for_dataset(dataset)
     except ConfigError as error:
         raise EvaluationError(str(error)) from error
     if dataset == config.dataset and config.num_classes is None:
@@ -177,16 +183,32 @@ def _score_run(options):
         )
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from cueco_tf import data, scoring
-    from cueco_tf.encoders import build_encoder
+    import tensorflow as tf
+
+    from cueco_tf import data
     from cueco_tf.runs import load_run
 
-    run = load_run(folder.path)
+    tf.get_logger().setLevel("ERROR")
+    run = load_run(folder.path, weights_only=True)
     if run.summary is None:
         print(f"The run is not finished: scoring its state at step {int(run.model.step.numpy())}.")
-    images = data.load(dataset, options.data_dir, config.image_size)
+    if dataset == config.dataset:
+        images = data.load_for(config, options.data_dir)
+    else:
+        images = data.load(dataset, options.data_dir, config.image_size)
     if images.test is None:
         raise EvaluationError(f"{dataset} has no labels. Choose a labelled set with --dataset.")
+    try:
+        return _score(run, images, options)
+    except tf.errors.OpError as error:  # of a network, or of a file that is gone
+        raise EvaluationError(str(error).splitlines()[0]) from error
+
+
+def _score(run, images, options):
+    from cueco_tf import scoring
+    from cueco_tf.encoders import build_encoder
+
+    config, dataset = run.config, images.name
     networks = {"": run.model.encoder}
     if not options.no_baselines:
         networks["random_"] = build_encoder(config.encoder, config.width, config.image_size)
@@ -212,8 +234,7 @@ def _score_run(options):
                 images.num_classes,
                 epochs=options.epochs,
                 learning_rate=options.learning_rate,
-                crop_scale=recipe.crop_scale,
-                flip=recipe.flip,
+                flip=RunConfig.for_dataset(dataset).flip,  # digits have none
                 seed=options.seed,
             )
         scores |= {prefix + name: value for name, value in found.items()}

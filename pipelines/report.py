@@ -1,7 +1,6 @@
 """Makes a page to look at a run: `python -m pipelines.report RUN`."""
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -71,7 +70,7 @@ def main(argv=None):
     try:
         folder.read_config()
         _check_target(folder)
-        evaluation = _read_evaluation(folder)
+        evaluation = folder.read_evaluation()
     except (RunError, OSError) as error:
         return _fail(error)
 
@@ -103,20 +102,6 @@ def _check_target(folder):
         raise RunError(f"{target} exists and is no report. Move it out of the way.")
 
 
-def _read_evaluation(folder):
-    """The scores of `pipelines.evaluate`, or None where it has not been run."""
-    path = folder.path / "evaluation.json"
-    if not path.exists():
-        return None
-    try:
-        scores = json.loads(path.read_text())
-    except ValueError as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-    if not isinstance(scores, dict):
-        raise RunError(f"{path} cannot be read: it should hold an object of scores.")
-    return scores
-
-
 def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES):
     """Makes the report of a run and puts it in RUN/report.
 
@@ -137,8 +122,8 @@ def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES)
     from pipelines.reporting import page, plots, style
     from pipelines.reporting.examine import examine
 
-    run = runs.load_run(folder.path)
-    images = data.load(run.config.dataset, data_dir, run.config.image_size)
+    run = runs.load_run(folder.path, weights_only=True)
+    images = data.load_for(run.config, data_dir)
     split = images.train.sample(most_images, run.config.seed)
     partial, target = folder.path / ".report-partial", folder.path / "report"
     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
@@ -165,7 +150,8 @@ def _swap(new, target):
     try:
         new.rename(target)
     except OSError:
-        old.rename(target)
+        if old.exists():
+            old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
 

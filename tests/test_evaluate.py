@@ -141,7 +141,10 @@ def test_what_is_no_run_or_has_no_labels_is_refused(digits_run, tmp_path):
     shutil.copytree(digits_run, path)
     assert "--dataset should be one of" in refused(path, "--dataset", "digit")
     assert "There is no folder" in refused(path, "--dataset", "folder:/no/such/folder")
+    assert "There is no folder" in refused(path, "--output", tmp_path / "none" / "scores.json")
     config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"train_images": 1400}))
+    assert "has changed since the run was trained: it had 1400" in refused(path)
     config |= {"dataset": "folder:photos", "num_classes": None}
     (path / "config.json").write_text(json.dumps(config))
     assert "has no labels" in refused(path)

@@ -27,6 +27,12 @@ def test_knn_equals_scikit_learn(arrays, k):
     assert evaluation.knn_accuracy(*arrays, k=k) == pytest.approx(expected, abs=1e-9)
 
 
+def test_knn_in_blocks_is_the_same(arrays, monkeypatch):
+    expected = evaluation.knn_accuracy(*arrays, k=20)
+    monkeypatch.setattr(evaluation, "_BLOCK", 7 * len(arrays[0]))  # seven test rows at a time
+    assert evaluation.knn_accuracy(*arrays, k=20) == expected
+
+
 def test_knn_with_more_neighbours_than_rows_and_odd_labels():
     x = np.eye(3)
     names = np.array(["a", "b", "a"])

@@ -2,17 +2,21 @@
 
 import csv
 import json
+import os
 import signal
 import statistics
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import pytest
 
 from cueco_tf.config import RunConfig
 from cueco_tf.train import build_parser
 from pipelines import reproduce
+from pipelines.paper_tables import SCALES, TABLES, cells, rows
+from pipelines.table_writer import write_table
 
 
 def start(*arguments):
@@ -21,32 +25,41 @@ def start(*arguments):
 
 
 def test_every_cell_is_an_ordinary_training_command(tmp_path):
-    for table, rows in reproduce.TABLES.items():
-        for scale in reproduce.SCALES:
-            made = reproduce.cells(table, scale, [3, 4], tmp_path)
-            assert [cell.seed for cell in made] == [3] * len(rows) + [4] * len(rows)
+    for table in TABLES:
+        for scale in SCALES:
+            made = cells(table, scale, [3, 4], tmp_path)
+            count = len(rows(table, scale))
+            assert [cell.config.seed for cell in made] == [3] * count + [4] * count
+            assert len({cell.folder.path for cell in made}) == 2 * count
             for cell in made:
-                options = vars(build_parser().parse_args(cell.train[3:]))
-                assert options.pop("resume") and options.pop("run_dir") == str(cell.folder.path)
-                del options["data_dir"]
-                config = RunConfig.for_dataset(**options)
-                assert config.seed == cell.seed
-                weights = dict(zip(("L1", "L2", "L3"), config.loss_weights, strict=True))
+                command = next(cell.commands())
+                assert str(tmp_path) not in command
+                options = vars(build_parser().parse_args(command.split()[3:]))
+                given = {name: options[name] for name in options if name in asdict(cell.config)}
+                assert RunConfig.for_dataset(**given) == cell.config
+                weights = dict(zip(("L1", "L2", "L3"), cell.config.loss_weights, strict=True))
                 assert {name for name, weight in weights.items() if weight} == set(cell.row.losses)
-    paper = reproduce.cells("table3", "paper", [0], tmp_path)[0].train
-    assert paper[paper.index("--epochs") + 1] == "1000"
+    paper = cells("table3", "paper", [0], tmp_path)[0]
+    assert paper.config.epochs == 1000 and paper.protocol == "sgd"
+    assert [row.title for row in rows("table1", "smoke")] == ["digits"]
+
+
+def put(cell, top1, **fields):
+    """A finished run that was evaluated."""
+    cell.folder.path.mkdir(parents=True, exist_ok=True)
+    cell.folder.summary.write_text("{}")
+    scores = dict.fromkeys(("linear_top1", "knn_top1", "nmi", "acc", "ari"), top1)
+    scores |= {"dataset": cell.config.dataset, "protocol": cell.protocol, "seed": 0, **fields}
+    cell.folder.evaluation.write_text(json.dumps(scores))
 
 
 def test_the_table_tells_differences_from_noise(tmp_path):
-    wanted = reproduce.cells("table3", "cpu", [0, 1], tmp_path / "runs")
+    wanted = cells("table3", "cpu", [0, 1], tmp_path / "runs")
     values = {"L1": (0.20, 0.21), "L1+L2": (0.30, 0.31), "L1+L3": (0.205, 0.215)}
     for cell in wanted:
         if cell.row.title in values:
-            cell.folder.path.mkdir(parents=True)
-            top1 = values[cell.row.title][cell.seed]
-            scores = dict.fromkeys(("linear_top1", "knn_top1", "nmi", "acc", "ari"), top1)
-            (cell.folder.path / "evaluation.json").write_text(json.dumps(scores))
-    markdown, table = reproduce.write_table("table3", "cpu", wanted, tmp_path)
+            put(cell, values[cell.row.title][cell.config.seed])
+    markdown, table = write_table("table3", "cpu", wanted, tmp_path)
     text = markdown.read_text()
     assert "6 of 8 cells done" in text and "not comparable with the paper" in text
     assert "| L1+L2 | 30.5 ± 0.7 | 66.9 | 30.5 ± 0.7 | 54.6 |" in text
@@ -54,12 +67,35 @@ def test_the_table_tells_differences_from_noise(tmp_path):
     assert "linear top-1 +10.0, NMI" in lines["L1+L2"]
     assert lines["L1+L3"].count("+0.5 (within the seeds' deviation)") == 5
     assert lines["L1+L2+L3:"].endswith("not done yet.")
-    rows = list(csv.DictReader(table.open()))
-    row = next(row for row in rows if (row["row"], row["score"]) == ("L1+L2", "nmi"))
+    read = list(csv.DictReader(table.open()))
+    row = next(row for row in read if (row["row"], row["score"]) == ("L1+L2", "nmi"))
     assert float(row["mean"]) == pytest.approx(30.5) and row["paper"] == "54.6"
     assert float(row["deviation"]) == pytest.approx(100 * statistics.stdev((0.30, 0.31)), abs=0.01)
     for cell in wanted:
-        assert " ".join(cell.train) in text
+        for command in cell.commands():
+            assert command in text
+    assert str(tmp_path) not in text + table.read_text()
+
+
+def test_only_the_right_evaluation_of_a_finished_run_counts(tmp_path):
+    (cell,) = cells("table2", "smoke", [0], tmp_path)
+    assert cell.scores() is None
+    put(cell, 0.5)
+    assert cell.scores()["nmi"] == 0.5
+    for other in (dict(dataset="cifar10"), dict(protocol="sgd"), dict(seed=1)):
+        put(cell, 0.5, **other)
+        assert cell.scores() is None
+    put(cell, 0.5)
+    os.utime(cell.folder.evaluation, (0, 0))  # of the run while it was under way
+    assert cell.scores() is None
+    cell.folder.evaluation.write_text("{")
+    assert cell.scores() is None
+
+
+def test_equal_seeds_are_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        reproduce.main(["table3", "--scale", "smoke", "--seeds", "0", "0"])
+    assert stop.value.code == 2 and "--seeds should differ" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -81,18 +117,14 @@ def test_a_stopped_table_goes_on_to_the_end(tmp_path):
     assert second.returncode == 0, out + err
     text = (tmp_path / "results" / "table2-smoke.md").read_text()
     scores = json.loads((run / "evaluation.json").read_text())
-    assert f"| CIFAR-100 | {100 * scores['nmi']:.1f} | 52.37 |" in text
+    assert f"| digits | {100 * scores['nmi']:.1f} | {100 * scores['acc']:.1f} |" in text
     assert "digits in place of the paper's data set" in text and text in out
-    before = (run / "config.json").stat().st_mtime_ns, (run / "evaluation.json").stat().st_mtime_ns
+    before = (run / "evaluation.json").stat().st_mtime_ns
 
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"temperature": 0.5}))
-    third = start(*options[:-1], tmp_path / "other")
+    third = start(*options[:-1], tmp_path / "none")
     _, err = third.communicate()
-    assert third.returncode == 0, "options that are not given are the run's own"
-    (run / "config.json").write_text(json.dumps(config | {"epochs": 4}))
-    fourth = start(*options[:-1], tmp_path / "none")
-    _, err = fourth.communicate()
-    assert fourth.returncode == 2 and "another configuration" in err
+    assert third.returncode == 2 and "temperature: the run has 0.5, received 0.2" in err
     assert not (tmp_path / "none").exists()
-    assert before[1] == (run / "evaluation.json").stat().st_mtime_ns
+    assert before == (run / "evaluation.json").stat().st_mtime_ns

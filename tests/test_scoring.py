@@ -57,3 +57,7 @@ def test_the_linear_classifier_learns_and_leaves_the_encoder_alone(digits):
     for weight, value in zip(before, encoder.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, value)
     assert 0.6 < top1 <= 1
+    with pytest.raises(ValueError, match="diverged at learning rate 1e"):
+        scoring.train_linear_classifier(
+            encoder, digits.train, digits.test, 10, epochs=1, learning_rate=1e38, flip=0.0
+        )

@@ -289,7 +289,24 @@ def test_an_unlabelled_folder_trains_without_scores(tmp_path, cifar):
         *("--width", "8", "--epochs", "2", "--batch-size", "16", "--clusters", "3"),
     )
     assert code == 0, err
-    assert "No labels, so no scores." in out
+    assert "No scores: no labels" in out
     summary = json.loads((path / "summary.json").read_text())
     assert summary["knn_top1"] is None and summary["nmi"] is None
     assert cueco_tf.load_encoder(path).predict(cifar.train.images[:2], verbose=0).shape == (2, 64)
+
+
+@pytest.mark.slow
+def test_too_few_labelled_images_to_score_are_no_failure(tmp_path, cifar):
+    from PIL import Image
+
+    for i in range(24):
+        (tmp_path / "photos" / f"class {i // 3}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(cifar.train.images[i]).save(tmp_path / "photos" / f"class {i // 3}/{i}.png")
+    path = tmp_path / "run"
+    code, out, err = run(
+        *("--dataset", f"folder:{tmp_path / 'photos'}", "--run-dir", path, "--encoder", "resnet10"),
+        *("--width", "8", "--epochs", "1", "--batch-size", "8", "--clusters", "3"),
+    )
+    assert code == 0, err
+    assert "5 test samples, fewer than the 8 classes" in out
+    assert json.loads((path / "summary.json").read_text())["knn_top1"] is None

@@ -38,6 +38,7 @@ STYLE = {
     "lines.linewidth": 2,
     "lines.solid_capstyle": "round",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a class may be called $5
     "figure.constrained_layout.use": True,
 }
 
