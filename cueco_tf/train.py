@@ -154,6 +154,7 @@ def main(argv=None):
     from cueco_tf import training
     from cueco_tf.data import DataError
 
+    tf.get_logger().setLevel("ERROR")  # scoring three networks is no reason to warn of retracing
     try:
         return training.train(config, folder, data_dir, resume)
     except (ConfigError, RunError, DataError, CheckpointError) as error:

@@ -119,7 +119,7 @@ def _difference(found, first, row, metrics):
         (mean, deviation), (base, base_deviation) = (
             _mean_and_deviation(found[title], metric) for title in (row.title, first.title)
         )
-        text = f"{_TITLES[metric]} {mean - base:+.1f}"
+        text = f"{_TITLES[metric]} {round(mean - base, 1) + 0.0:+.1f}"  # never -0.0
         if deviation is None or base_deviation is None:
             text += " (one seed: its deviation is unknown)"
         elif abs(mean - base) <= math.hypot(deviation, base_deviation):
