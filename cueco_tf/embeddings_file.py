@@ -111,7 +111,7 @@ def read_file(path):
         `similarities`, and a dict that says which export made them.
 
     Raises:
-        ValueError: for another file.
+        ValueError: for another file, or a `.parquet` without pyarrow.
     """
     path = Path(path)
     try:
@@ -122,6 +122,8 @@ def read_file(path):
         with np.load(path, allow_pickle=False) as file:
             names = ("paths", "embeddings", "clusters", "similarities")
             return {name: file[name] for name in names}, origin
+    except ImportError as error:
+        raise ValueError(f"Reading {path} needs {error.name}: pip install pyarrow") from error
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} is not a file of embeddings ({printable(str(error)).strip()}). Make one: "

@@ -112,7 +112,13 @@ def read_export(folder):
         raise ExportError(
             f"{path} is of format {version}, this version of cueco_tf reads {FORMAT_VERSION}."
         )
-    return Export(Path(folder), manifest)
+    export = Export(Path(folder), manifest)
+    try:
+        for name in ("image_size", "crop", "embedding_dim", "num_clusters", "sha256"):
+            getattr(export, name)
+    except (KeyError, TypeError) as error:
+        raise ExportError(f"{path} is not the manifest of an export ({error!r}).") from error
+    return export
 
 
 class Encoder:

@@ -55,10 +55,12 @@ class PartFile:
         try:
             known = json.loads(self._note.read_text())
             rows, skipped = ((self.folder / name).stat().st_size for name in ("rows", "skipped"))
-        except (OSError, ValueError):
+            whole = (
+                rows >= known["rows"] * self.dtype.itemsize and skipped >= known["skipped_bytes"]
+            )
+            return known if whole and known["job"] == self._job and known["done"] >= 0 else None
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        whole = rows >= known["rows"] * self.dtype.itemsize and skipped >= known["skipped_bytes"]
-        return known if whole and known["job"] == self._job else None
 
     def append(self, done, kept, outputs, skipped):
         """Adds a block.

@@ -39,6 +39,10 @@ def open_source(source, image_size, crop=1.0, data_dir=None, split=None):
     kind = source.partition(":")[0]
     if not path.exists() and kind in PRESETS:
         return _open_dataset(source, image_size, crop, data_dir, split)
+    if split is not None and path.exists():
+        raise SourceError(
+            f"--split is of a data set by its name, and {path} is none. Leave it out."
+        )
     if path.is_dir():
         found = [str(each) for each in image_files.find(path)]
         if not found:
@@ -56,12 +60,12 @@ def open_source(source, image_size, crop=1.0, data_dir=None, split=None):
 
 def _read_list(path):
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise SourceError(
             f"{path} is no folder, no .npy array and no text in UTF-8 with a path a line."
         ) from error
-    lines = [line for line in lines if line.strip()]
+    lines = [line.rstrip("\r") for line in lines if line.strip()]
     if not lines:
         raise SourceError(f"{path} is empty: it should hold the path of an image a line.")
     return lines
@@ -131,7 +135,7 @@ class ArrayFile:
     def __init__(self, path, image_size):
         self.path = path
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = np.lib.format.open_memmap(path, mode="r")
         except (ValueError, OSError, EOFError) as error:
             raise SourceError(f"{path} is not an array that can be read: {error}") from error
         wanted = (image_size, image_size, 3)

@@ -16,7 +16,9 @@ import platform
 import statistics
 import sys
 import time
+from pathlib import Path
 
+from cueco_tf.checkpoints import write_atomically
 from cueco_tf.config import RunConfig
 from cueco_tf.exported import SAVED_MODEL, cores, read_export
 
@@ -41,7 +43,9 @@ def build_parser():
     inference.add_argument("--images", type=int, default=4096, help="a measurement (default: 4096)")
     for command in (training, inference):
         command.add_argument("--rounds", type=int, default=5, help="pairs (default: 5)")
-        command.add_argument("--output", metavar="FILE", help="also write the result as JSON")
+        command.add_argument(
+            "--output", metavar="FILE", type=Path, help="also write the result as JSON"
+        )
     return parser
 
 
@@ -55,13 +59,15 @@ def main(argv=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     command = {"training": _training, "inference": _inference}[options.command]
     try:
+        if options.output and not options.output.parent.is_dir():
+            raise ValueError(f"There is no folder {options.output.parent} for --output.")
         result, table = command(options)
-    except ValueError as error:  # ConfigError, DataError, ExportError
-        print(f"error: {error}", file=sys.stderr)
+        if options.output:
+            text = json.dumps(result, indent=2) + "\n"
+            write_atomically(options.output, lambda path: path.write_text(text))
+    except (ValueError, OSError) as error:  # ConfigError, DataError, ExportError and files
+        print(f"error: {error}".splitlines()[0], file=sys.stderr)
         return 2
-    if options.output:
-        with open(options.output, "w") as file:
-            json.dump(result, file, indent=2)
     print(f"\n{'images/s':34}{'median':>9}")
     for title, rate in table.items():
         print(f"{title:34}{rate:9.0f}")

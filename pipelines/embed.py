@@ -96,9 +96,6 @@ def main(argv=None):
     except OSError as error:
         if part is not None:
             part.remove()
-            side_file.unlink(missing_ok=True)
-            if options.copy_to is not None:  # it was not there before
-                shutil.rmtree(options.copy_to, ignore_errors=True)
         return _fail(f"{options.output} was not written: {error.strerror or error}", 2)
     except KeyboardInterrupt:
         return _fail("stopped. The same command goes on from the last finished block.", 130)
@@ -125,6 +122,8 @@ def _check_options(options):
         raise SourceError(f"{output} exists. Choose another --output, or add --overwrite.")
     if folder is not None and folder.exists():  # never overwritten: it may hold anything
         raise SourceError(f"{folder} exists. Choose a new folder for --copy-to.")
+    if folder is not None and not folder.parent.is_dir():
+        raise SourceError(f"There is no folder {folder.parent} for --copy-to.")
 
 
 def _check_space(output, source, dim):
@@ -186,43 +185,68 @@ def _finish(options, side_file, export, source, part):
         raise ExportError(
             f"Not one of {len(source):,} images could be read. The first: {': '.join(reasons[0])}"
         )
-    skipped = write_skipped(side_file, part)
     origin = {"export": options.export, "sha256": export.sha256}
-    if options.copy_to is not None:
-        _copy(options.copy_to, source, part, export.num_clusters)
-    write_file(options.output, part, source.name, origin)
+    with _copies(options.copy_to, source, part, export.num_clusters):
+        write_file(options.output, part, source.name, origin)
+    with _embeddings_kept(side_file):
+        skipped = write_skipped(side_file, part)
     print(f"{options.output}: {part.rows:,} embeddings of length {export.embedding_dim}")
     part.remove()
     return skipped
 
 
+@contextlib.contextmanager
+def _embeddings_kept(path):
+    """Turns an OSError in writing `path` into one that leaves the part file as it is."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise ExportError(f"{path} was not written: {reason}. The embeddings are kept.") from error
+
+
+@contextlib.contextmanager
+def _copies(folder, source, part, num_clusters):
+    """Copies the images, which get the folder's name once the block has succeeded, all or none."""
+    if folder is None:
+        yield
+        return
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
+    try:
+        with _embeddings_kept(folder):
+            _copy(partial, source, part, num_clusters)
+        yield
+        with _embeddings_kept(folder):
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def _copy(folder, source, part, num_clusters):
-    """Copies every embedded image into a folder of its cluster, all or nothing."""
+    """Copies every embedded image into a folder of its cluster."""
     from PIL import Image
     from tqdm import tqdm
 
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
     digits = len(str(num_clusters - 1))
-    try:
-        with tqdm(total=part.rows, desc="Copying", unit=" images", leave=False) as bar:
-            for block in part.blocks():
-                for i, cluster in zip(block["index"], block["cluster"], strict=True):
-                    target = partial / f"{cluster:0{digits}d}"
-                    target.mkdir(parents=True, exist_ok=True)
-                    origin = Path(source.name(i))
-                    if origin.is_file():
-                        target /= origin.name
-                        if target.exists():  # of the same name in another folder
-                            target = target.with_stem(f"{target.stem}-{i}")
-                        shutil.copyfile(origin, target)
-                    else:
-                        images, _, _ = source.load(i, i + 1)
-                        Image.fromarray(images[0]).save(target / f"{i:08d}.png")
-                    bar.update()
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with tqdm(total=part.rows, desc="Copying", unit=" images", leave=False) as bar:
+        for block in part.blocks():
+            for i, cluster in zip(block["index"], block["cluster"], strict=True):
+                target = folder / f"{cluster:0{digits}d}"
+                target.mkdir(parents=True, exist_ok=True)
+                origin = Path(source.name(i))
+                if origin.is_file():
+                    target /= origin.name
+                    while target.exists():  # of the same name in another folder
+                        target = target.with_stem(f"{target.stem}-{i}")
+                    shutil.copyfile(origin, target)
+                else:
+                    images, _, skipped = source.load(i, i + 1)
+                    if skipped:
+                        name, reason = skipped[0]
+                        raise ExportError(f"{name} cannot be copied any more: {reason}")
+                    Image.fromarray(images[0]).save(target / f"{i:08d}.png")
+                bar.update()
 
 
 def _fail(error, code):

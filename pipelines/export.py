@@ -137,7 +137,8 @@ def _new_folder(output):
         try:
             partial.rename(output)
         except OSError:
-            former.rename(output)
+            if former.exists():
+                former.rename(output)
             raise
         shutil.rmtree(former, ignore_errors=True)
     finally:

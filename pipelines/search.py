@@ -39,7 +39,13 @@ def build_parser():
         "--export", metavar="DIR", help="the encoder of FILE (default: where it was at that time)"
     )
     parser.add_argument(
-        "--sheet", metavar="PNG", type=Path, help="default: FILE's name with -nearest.png"
+        "--sheet",
+        metavar="PNG",
+        type=Path,
+        help="default: FILE's name with -nearest.png, which each search replaces",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a PNG named with --sheet as well"
     )
     return parser
 
@@ -55,6 +61,8 @@ def main(argv=None):
             raise ValueError(f"--top should be at least 1. Received: {options.top}")
         if sheet.suffix.lower() != ".png":
             raise ValueError(f"--sheet should end in .png. Received: {sheet}")
+        if options.sheet and sheet.exists() and not options.overwrite:
+            raise ValueError(f"{sheet} exists. Choose another --sheet, or add --overwrite.")
         columns, origin = read_file(options.file)
         query, own = _query(options, columns, origin)
         found = nearest(columns["embeddings"], query, options.top, own)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -28,3 +29,17 @@ def test_inference_times_both_sides_in_turn(digits_export, tmp_path, capsys):
 def test_wrong_input_is_refused(arguments, message, capsys):
     assert benchmark.main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_read_or_written_are_named(digits_export, tmp_path, capsys):
+    shutil.copytree(digits_export, tmp_path / "export")
+    shutil.rmtree(tmp_path / "export" / "saved_model")
+    measure = ["inference", str(digits_export), "--images", "4", "--rounds", "1", "--output"]
+    for arguments, message in (
+        (["inference", str(tmp_path / "export")], "saved_model"),
+        ([*measure, str(tmp_path / "no" / "a.json")], "There is no folder"),
+        ([*measure, str(tmp_path / "export")], "export"),
+    ):
+        assert benchmark.main(arguments) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert lines[-1].startswith("error: ") and message in lines[-1]

@@ -17,7 +17,7 @@ from PIL import Image
 import cueco_tf
 from cueco_tf import evaluation, files, image_files
 from cueco_tf.exported import read_export
-from cueco_tf.sources import ArrayFile, FileSource
+from cueco_tf.sources import ArrayFile, FileSource, open_source
 from pipelines import embed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -246,6 +246,93 @@ def test_clusters_as_folders(digits_export, photos, array, tmp_path):
 
 
 @pytest.fixture
+def few(tmp_path, digits):
+    """A list of three image files of one picture, whose names collide when they are copied."""
+    paths = [tmp_path / "few" / name for name in ("d0/a-2.png", "d1/a.png", "d2/a.png")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        Image.fromarray(digits.test.images[0]).save(path)
+    (tmp_path / "few" / "list.txt").write_text("\n".join(map(str, paths)))
+    return tmp_path / "few" / "list.txt"
+
+
+def test_copies_never_replace_one_another(digits_export, few, tmp_path):
+    out, copies = tmp_path / "out.npz", tmp_path / "copies"
+    assert run(digits_export, few, "--output", out, "--copy-to", copies) == 0
+    found = sorted(path.name for path in copies.rglob("*.png"))
+    assert found == ["a-2-2.png", "a-2.png", "a.png"]
+
+
+def test_a_failed_copy_keeps_the_embeddings(digits_export, few, tmp_path, monkeypatch, capsys):
+    out, copies = tmp_path / "out.npz", tmp_path / "copies"
+    arguments = (digits_export, few, "--output", out, "--copy-to", copies)
+    assert run(*arguments[:5], tmp_path / "no" / "copies") == 2
+    assert "There is no folder" in capsys.readouterr().err and names(tmp_path) == ["few"]
+
+    def full(*paths):
+        raise OSError(28, "No space left on device")
+
+    def stopped(*paths):
+        raise KeyboardInterrupt
+
+    for place, failure, code, message in (
+        ("pipelines.embed.shutil.copyfile", full, 2, f"{copies} was not written: No space left"),
+        ("pipelines.embed.shutil.copyfile", stopped, 130, "stopped"),
+        ("cueco_tf.embeddings_file.write_file", stopped, 130, "stopped"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, failure)
+            assert run(*arguments) == code
+        assert message in capsys.readouterr().err.splitlines()[-1]
+        assert names(tmp_path) == [".out.npz.part", "few"]
+    assert run(*arguments) == 0
+    assert "Going on after 3 of 3 images" in capsys.readouterr().out
+    assert len(list(copies.rglob("*.png"))) == 3 and names(tmp_path) == ["copies", "few", "out.npz"]
+
+
+def test_an_image_that_goes_away_before_it_is_copied(
+    digits_export, few, tmp_path, monkeypatch, capsys
+):
+    embed_all = embed._embed
+
+    def embed_and_lose(*arguments):
+        embed_all(*arguments)
+        (tmp_path / "few" / "d1" / "a.png").unlink()
+
+    monkeypatch.setattr(embed, "_embed", embed_and_lose)
+    out, copies = tmp_path / "out.npz", tmp_path / "copies"
+    assert run(digits_export, few, "--output", out, "--copy-to", copies) == 2
+    assert "a.png cannot be copied any more: FileNotFound" in capsys.readouterr().err
+    assert not out.exists() and not copies.exists()
+
+
+def test_a_failed_replacement_leaves_the_old_output_and_its_list(
+    digits_export, few, tmp_path, monkeypatch
+):
+    (tmp_path / "few" / "d1" / "a.png").write_bytes(b"broken")
+    out = tmp_path / "out.npz"
+    assert run(digits_export, few, "--output", out) == 3
+    before = {path: path.read_bytes() for path in tmp_path.glob("out*")}
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "few" / "d2" / "a.png").write_bytes(b"broken")
+    with monkeypatch.context() as patch:
+        patch.setattr("cueco_tf.embeddings_file.write_file", full)
+        assert run(digits_export, few, "--output", out, "--overwrite") == 2
+    assert len(before) == 2
+    assert {path: path.read_bytes() for path in tmp_path.glob("*out*")} == before
+
+
+def test_a_list_may_have_any_line_ends_and_odd_names(tmp_path):
+    content = "\ufeffa.png\r\nb\x0c\u2028.png\n\n c.png\n"
+    (tmp_path / "list.txt").write_bytes(content.encode())
+    source = open_source(str(tmp_path / "list.txt"), 16)
+    assert source.paths == ["a.png", "b\x0c\u2028.png", " c.png"]
+
+
+@pytest.fixture
 def long_array(tmp_path, digits):
     """Enough images for some seconds of work."""
     np.save(tmp_path / "long.npy", np.tile(digits.train.images, (16, 1, 1, 1)))
@@ -329,6 +416,9 @@ def test_rows_that_are_gone_are_made_again(tmp_path):
     part.flush()
     part.close()
     assert begin("b") == 0  # another job
+    for note in ("{}", "[]", '{"rows": null}'):
+        (tmp_path / ".out.npz.part" / "progress.json").write_text(note)
+        assert begin("b") == 0
 
 
 def test_wrong_input_is_refused_in_one_line(digits_export, array, tmp_path, capsys):
@@ -343,6 +433,11 @@ def test_wrong_input_is_refused_in_one_line(digits_export, array, tmp_path, caps
     shutil.copytree(digits_export, later)
     manifest = json.loads((later / "manifest.json").read_text())
     (later / "manifest.json").write_text(json.dumps({**manifest, "format_version": 99}))
+    bare = tmp_path / "in" / "bare"
+    bare.mkdir()
+    (bare / "manifest.json").write_text('{"format_version": 1}')
+    with open(tmp_path / "in" / "archive.npy", "wb") as file:
+        np.savez(file, a=np.zeros(3))
     np.save(tmp_path / "in" / "large.npy", np.zeros((3, 32, 32, 3), np.uint8))
     np.save(tmp_path / "in" / "float.npy", np.zeros((3, 16, 16, 3), np.float32))
     np.save(tmp_path / "in" / "objects.npy", np.array([{}], object))
@@ -359,6 +454,9 @@ def test_wrong_input_is_refused_in_one_line(digits_export, array, tmp_path, caps
         ),
         ((digits_export, inside / "float.npy", "--output", out), "Received: float32 of shape"),
         ((digits_export, inside / "objects.npy", "--output", out), "is not an array that can"),
+        ((digits_export, inside / "archive.npy", "--output", out), "is not an array that can"),
+        ((bare, array, "--output", out), "is not the manifest of an export .*input"),
+        ((digits_export, array, "--output", out, "--split", "test"), "--split is of a data set"),
         ((digits_export, inside / "nothing", "--output", out), "There is no image file in"),
         ((digits_export, inside / "gone", "--output", out), "There is no .*gone. Give a folder"),
         ((digits_export, "tfds:", "--output", out), "Unknown data set"),

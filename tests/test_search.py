@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,6 +64,17 @@ def test_an_image_from_elsewhere_is_embedded_first(embedded, digits, tmp_path, c
     best = capsys.readouterr().out.splitlines()[1].split()
     assert float(best[1]) == pytest.approx(1, abs=1e-4) and best[3].endswith("20.png")
     assert sheet.exists()
+    # Each search replaces the sheet with its own name, but no other picture unless told to.
+    assert run(file, tmp_path / "new.png", "--sheet", tmp_path / "new.png") == 2
+    assert "new.png exists. Choose another --sheet" in capsys.readouterr().err
+    assert run(file, tmp_path / "new.png", "--sheet", sheet, "--overwrite") == 0
+
+
+def test_a_table_without_pyarrow_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "a.parquet").write_bytes(b"")
+    assert run(tmp_path / "a.parquet", "a.png") == 2
+    assert "needs pyarrow: pip install pyarrow" in capsys.readouterr().err
 
 
 def test_rows_of_an_array_are_drawn_too(digits_export, digits, tmp_path, capsys):
