@@ -1,12 +1,11 @@
-"""Momentum clustering: centroids, variances and usage that follow the keys.
+"""The mathematics of momentum clustering: pure functions of centroids, variances, usage and keys.
 
-The functions are pure and hold the mathematics; `MomentumClusters` owns the state. A vector is
-always L2-normalised, so that a centroid is a direction and similarity is a dot product.
+`momentum_clusters` owns the state. A vector is always L2-normalised, so that a centroid is a
+direction and similarity is a dot product.
 """
 
 import math
 
-import keras
 from keras import ops
 
 # L3 is free of scale, so nothing but a floor stops the variances from shrinking for ever. Squared
@@ -222,98 +221,3 @@ def reseed(centroids, variances, usage, keys, uniforms):
     variances = ops.where(dead, ops.maximum(mean_variance, MINIMUM_VARIANCE), variances)
     usage = ops.where(dead, 1.0 / num_clusters, usage)
     return centroids, variances, usage / ops.sum(usage)
-
-
-class MomentumClusters(keras.layers.Layer):
-    """Owns the clusters' state: weights `centroids`, `variances` and `usage`, float32.
-
-    Until the first k-means the centroids are random directions and `usage` is zero, which is how
-    the layer knows. From then on `usage` sums to 1.
-
-    Args:
-        num_clusters: integer >= 2, L.
-        dim: integer >= 1, the length of a key.
-        centroid_momentum: float in [0, 1]. Defaults to 0.99.
-        variance_momentum: float in [0, 1]. Defaults to 0.99.
-        seed: integer, for the random directions. Defaults to 0.
-    """
-
-    def __init__(
-        self,
-        num_clusters,
-        dim,
-        centroid_momentum=0.99,
-        variance_momentum=0.99,
-        seed=0,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.centroid_momentum = centroid_momentum
-        self.variance_momentum = variance_momentum
-        state = dict(dtype="float32", trainable=False, aggregation="only_first_replica")
-        self.centroids = self.add_weight(
-            shape=(num_clusters, dim),
-            initializer=keras.initializers.RandomNormal(stddev=1.0, seed=seed),
-            name="centroids",
-            **state,
-        )
-        self.centroids.assign(normalize(self.centroids))
-        self.variances = self.add_weight(
-            shape=(num_clusters,), initializer="ones", name="variances", **state
-        )
-        self.usage = self.add_weight(
-            shape=(num_clusters,), initializer="zeros", name="usage", **state
-        )
-        self.built = True
-
-    @property
-    def started(self):
-        """Boolean scalar: the first k-means has been done."""
-        return ops.sum(self.usage) > 0.0
-
-    def assign(self, vectors):
-        """The cluster of each `(n, dim)` vector: `(n,)` int32."""
-        return assign(vectors, self.centroids.value)
-
-    def follow(self, keys, assignments, queue, may_start, draw):
-        """Moves the state on by one step, and starts or mends the clusters where that is due.
-
-        Each weight is assigned once, with the value of a conditional: an assignment *inside* a
-        conditional fails under `tf.distribute`.
-
-        Args:
-            keys: `(batch, dim)`: the keys of all replicas.
-            assignments: `(batch,)`: their clusters.
-            queue: `(K, dim)`: the queued keys, for k-means and for new clusters.
-            may_start: boolean scalar: warm-up is over and the queue is full.
-            draw: function of a shape that returns uniform random numbers.
-
-        Returns:
-            int32 scalar: how many dead clusters were re-seeded.
-        """
-        state = (self.centroids.value, self.variances.value, self.usage.value)
-        num_clusters, queue_size = self.centroids.shape[0], queue.shape[0]
-
-        def start():
-            uniforms = draw((num_clusters, seeding_trials(num_clusters)))
-            return *spherical_kmeans(queue, uniforms), ops.zeros((), "int32")
-
-        def wait():
-            return *state, ops.zeros((), "int32")
-
-        def move():
-            centroids, variances = update(
-                *state[:2], keys, assignments, self.centroid_momentum, self.variance_momentum
-            )
-            usage = update_usage(state[2], assignments)
-            dead = ops.sum(ops.cast(is_dead(usage), "int32"))
-            moved = (centroids, variances, usage)
-            mended = ops.cond(
-                dead > 0, lambda: reseed(*moved, queue, draw((queue_size,))), lambda: moved
-            )
-            return *mended, dead
-
-        *state, reseeded = ops.cond(self.started, move, lambda: ops.cond(may_start, start, wait))
-        for weight, value in zip((self.centroids, self.variances, self.usage), state, strict=True):
-            weight.assign(value)
-        return reseeded

@@ -10,10 +10,11 @@ from keras import ops
 
 from cueco_tf import losses
 from cueco_tf.callbacks import HealthMonitor
-from cueco_tf.clusters import MomentumClusters, assign, is_dead, normalize, usage_entropy
+from cueco_tf.clusters import is_dead, normalize, usage_entropy
 from cueco_tf.encoders import build_projection_head
 from cueco_tf.memory import KeyQueue
 from cueco_tf.momentum import MomentumNetwork, cosine_momentum
+from cueco_tf.momentum_clusters import MomentumClusters
 from cueco_tf.two_view import TwoViewModel
 from cueco_tf.views import check_images
 
@@ -181,11 +182,10 @@ class CueCo(TwoViewModel):
     def loss_terms(self, queries, keys, assignments):
         """The three losses of each query, `(batch,)` each; the last two are 0 until the clusters
         have started."""
-        negatives = self.memory.queue.value
         centroids, variances = self.clusters.centroids.value, self.clusters.variances.value
         started = ops.cast(self.clusters.started, "float32")
         return (
-            losses.info_nce(queries, keys, negatives, self.temperature),
+            losses.info_nce(queries, keys, self.memory.queue.value, self.temperature),
             started * losses.centroid_contrast(queries, centroids, assignments, self.temperature),
             started * losses.cluster_variance(queries, centroids, variances, assignments),
         )
@@ -256,9 +256,8 @@ class CueCo(TwoViewModel):
 
     def nearest_centroids(self, z):
         """The cluster of each L2-normalised projection: float32 `(n, dim)` to int32 `(n,)`."""
-        centroids = self.clusters.centroids.value
-        blocks = [z[i : i + _BLOCK] for i in range(0, len(z), _BLOCK)]
-        return np.concatenate([ops.convert_to_numpy(assign(b, centroids)) for b in blocks])
+        blocks = (self.clusters.assign(z[i : i + _BLOCK]) for i in range(0, len(z), _BLOCK))
+        return np.concatenate([ops.convert_to_numpy(block) for block in blocks])
 
     def get_config(self):
         return {
