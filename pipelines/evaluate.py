@@ -78,7 +78,9 @@ def build_parser():
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument(
-        "--no-baselines", action="store_true", help="leave out raw pixels and the random encoder"
+        "--no-baselines",
+        action="store_true",
+        help="leave out raw pixels and the random encoder, which take most of the time",
     )
     parser.add_argument(
         "--output", metavar="FILE.json", help="default: RUN/evaluation.json, written anew"
