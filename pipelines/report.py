@@ -79,6 +79,7 @@ def main(argv=None):
 
     from cueco_tf.data import DataError
 
+    tf.get_logger().setLevel("ERROR")  # four networks are no reason to warn of retracing
     try:
         page = make_report(folder, evaluation, options.data_dir, options.images)
     except KeyboardInterrupt:
