@@ -4,9 +4,11 @@ A checkpoint is an `.npz` file of every weight, every optimizer variable and the
 the epoch under way, so that training goes on bit for bit, in the middle of an epoch as well.
 """
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import warnings
 from pathlib import Path
 
@@ -39,6 +41,31 @@ def write_atomically(path, write):
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def new_folder(path):
+    """A folder to fill that becomes `path` at the end, all at once, in the place of an old one.
+
+    A failure leaves nothing of the new folder, and the old one as it was.
+    """
+    partial, former = (path.with_name(f".{path.name}-{state}") for state in ("partial", "former"))
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if path.exists():
+            shutil.rmtree(former, ignore_errors=True)
+            path.rename(former)
+        try:
+            partial.rename(path)
+        except OSError:
+            if former.exists():
+                former.rename(path)
+            raise
+        shutil.rmtree(former, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _variables(model):

@@ -1,14 +1,12 @@
 """Exports a finished run: `python -m pipelines.export runs/digits --output exported/digits`."""
 
 import argparse
-import contextlib
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
-from cueco_tf.checkpoints import CheckpointError
+from cueco_tf.checkpoints import CheckpointError, new_folder
 from cueco_tf.exported import (
     KERAS,
     MANIFEST,
@@ -87,7 +85,7 @@ def main(argv=None):
     tf.get_logger().setLevel("ERROR")
     try:
         images = data.load(config.dataset, options.data_dir, config.image_size)
-        with _new_folder(output) as folder:
+        with new_folder(output) as folder:
             manifest = _write(folder, options.run, images, options.precision, output.name)
     except (RunError, CheckpointError, data.DataError) as error:
         return _fail(error, 2)
@@ -120,29 +118,6 @@ def _check_output(output, overwrite):
     if output.is_symlink():
         raise ExportError(f"{output} is a link: remove it first.")
     read_export(output)  # anything but an export is never replaced
-
-
-@contextlib.contextmanager
-def _new_folder(output):
-    """A folder to fill that becomes `output` at the end, all at once, or nothing."""
-    partial = output.with_name(f".partial-{output.name}")
-    former = output.with_name(f".former-{output.name}")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if output.exists():
-            shutil.rmtree(former, ignore_errors=True)
-            output.rename(former)
-        try:
-            partial.rename(output)
-        except OSError:
-            if former.exists():
-                former.rename(output)
-            raise
-        shutil.rmtree(former, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write(folder, run_path, images, precision, name):

@@ -2,11 +2,10 @@
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 
-from cueco_tf.checkpoints import CheckpointError
+from cueco_tf.checkpoints import CheckpointError, new_folder
 from cueco_tf.run_folder import RunError, RunFolder
 
 _DESCRIPTION = """\
@@ -126,35 +125,15 @@ def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES)
     run = runs.load_run(folder.path, weights_only=True)
     images = data.load_for(run.config, data_dir)
     split = images.train.sample(most_images, run.config.seed)
-    partial, target = folder.path / ".report-partial", folder.path / "report"
-    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
-    partial.mkdir()
-    try:
+    target = folder.path / "report"
+    with new_folder(target) as partial:
         findings = examine(folder, run, split, images.class_names, evaluation)
         print("Drawing ...")
         figures = plots.draw(findings)
         for name, figure in figures.items():
             style.save_png(figure, partial / f"{name}.png")
         (partial / "index.html").write_text(page.build(findings, figures, split), "utf-8")
-        _swap(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return target / "index.html"
-
-
-def _swap(new, target):
-    """Puts a folder in another's place; a failure leaves the old one there."""
-    old = target.with_name(".report-old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    try:
-        new.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -154,3 +154,19 @@ def test_any_damaged_byte_is_met_without_a_traceback(tmp_path):
             with warnings.catch_warnings(), pytest.raises(CheckpointError):
                 warnings.simplefilter("ignore")
                 restore(tmp_path, model)
+
+
+def test_a_folder_that_cannot_be_moved_is_reported_and_the_old_one_stands(tmp_path):
+    for _ in range(2):  # without an old folder, and with one
+        with (
+            pytest.raises(FileNotFoundError) as caught,
+            checkpoints.new_folder(tmp_path / "out") as folder,
+        ):
+            folder.rmdir()
+        assert caught.value.filename == str(folder)
+        if (tmp_path / "out").exists():
+            break
+        with checkpoints.new_folder(tmp_path / "out") as folder:
+            (folder / "kept").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["kept"]
