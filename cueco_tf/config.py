@@ -42,6 +42,7 @@ class RunConfig:
     gray: float = 0.2
     blur: float | None = None  # None: 0.5 and 0.2 for images above 64 pixels, else 0
     solarise: float | None = None
+    holdout: float = 0.0  # share of the training images to score on, in place of the test split
     seed: int = 0
     train_images: int | None = None  # filled in by `resolve`, as is what follows
     num_classes: int | None = None
@@ -82,6 +83,7 @@ class RunConfig:
         for name in ("flip", "gray", "blur", "solarise"):
             value = getattr(self, name)
             yield name, "in [0, 1]", value is None or 0 <= value <= 1
+        yield "holdout", "in [0, 1)", 0 <= self.holdout < 1
         yield "seed", "in [0, 2**31)", 0 <= self.seed < 2**31
 
     @classmethod

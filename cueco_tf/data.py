@@ -76,7 +76,7 @@ class ImageSet:
         return None if self.class_names is None else len(self.class_names)
 
 
-def load(name, data_dir=None, image_size=None):
+def load(name, data_dir=None, image_size=None, holdout=0.0):
     """Loads a data set by name.
 
     Args:
@@ -87,13 +87,22 @@ def load(name, data_dir=None, image_size=None):
             `TFDS_DATA_DIR`, which beats `~/tensorflow_datasets`. Empty means unset.
         image_size: integer, the height and width to train at, or None for the native size (224 for
             images above 64 pixels).
+        holdout: float in [0, 1): a random part of the training split, the same each time, to put
+            in the place of the test split, so that options can be chosen without looking at the
+            latter. Defaults to 0.
 
     Returns:
         `ImageSet`.
 
     Raises:
-        DataError: for an unknown name, or a set that is missing or holds no usable image.
+        DataError: for an unknown name, a set that is missing or holds no usable image, or one
+            without labels to hold out.
     """
+    images = _load(name, data_dir, image_size)
+    return _hold_out(images, holdout) if holdout else images
+
+
+def _load(name, data_dir, image_size):
     kind, _, rest = name.partition(":")
     if name == "digits":
         return _digits(image_size)
@@ -121,7 +130,7 @@ def load_for(config, data_dir=None):
     Raises:
         DataError: as in `load`, and for a set that has changed since.
     """
-    images = load(config.dataset, data_dir, config.image_size)
+    images = load(config.dataset, data_dir, config.image_size, config.holdout)
     found, known = (
         (len(images.train), images.num_classes),
         (config.train_images, config.num_classes),
@@ -132,6 +141,20 @@ def load_for(config, data_dir=None):
             f"images and {known[1] or 'no'} classes, now {found[0]} and {found[1] or 'no'}."
         )
     return images
+
+
+def _hold_out(images, share):
+    if images.train.labels is None:
+        raise DataError(f"{images.name} has no labels, so nothing held out could be scored.")
+    count = round(share * len(images.train))
+    if not 2 <= count <= len(images.train) - 2:
+        raise DataError(
+            f"A holdout of {share} leaves {len(images.train) - count} training images and {count} "
+            f"to score on: at least 2 of each are needed."
+        )
+    order = np.random.default_rng(0).permutation(len(images.train))
+    test, train = (images.train.take(np.sort(part)) for part in (order[:count], order[count:]))
+    return dataclasses.replace(images, train=train, test=test)
 
 
 def imagenet100_classes():

@@ -215,11 +215,12 @@ def score_table(scores):
         return "No scores: no labels, or too few images."
     columns = {"": "CueCo", **BASELINES}
     columns = {prefix: title for prefix, title in columns.items() if f"{prefix}knn_top1" in scores}
-    lines = [f"{'test split, %':22}" + "".join(f"{title:>16}" for title in columns.values())]
+    split = "held-out images, %" if scores.get("holdout") else "test split, %"
+    lines = [f"{split:22}" + "".join(f"{title:>16}" for title in columns.values())]
     for name, title in SCORES.items():
         values = [scores.get(prefix + name) for prefix in columns]
         if any(value is not None for value in values):
             cells = (f"{'-' if v is None else format(100 * v, '.1f'):>16}" for v in values)
             lines.append(f"{title:22}" + "".join(cells))
-    lines.append("NMI, ACC, ARI: k-means on the test features, k = number of classes.")
+    lines.append("NMI, ACC, ARI: k-means on the features, k = number of classes.")
     return "\n".join(lines)

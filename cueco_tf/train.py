@@ -59,6 +59,13 @@ def build_parser():
         help="where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR, else "
         "~/tensorflow_datasets)",
     )
+    data.add_argument(
+        "--holdout",
+        type=float,
+        metavar="SHARE",
+        help="keep this share of the training images out and score on them, not on the test split: "
+        "for choosing options (default: 0)",
+    )
     data.add_argument("--image-size", type=int, metavar="PIXELS", help="default: the native size")
 
     network = parser.add_argument_group("network")

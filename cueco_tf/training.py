@@ -37,7 +37,7 @@ def train(config, folder, data_dir=None, resume=False):
         ConfigError, RunError, DataError, CheckpointError: for what the user has to mend.
         FloatingPointError: when the loss is no longer finite.
     """
-    images = data.load(config.dataset, data_dir, config.image_size)
+    images = data.load(config.dataset, data_dir, config.image_size, config.holdout)
     resolved = config.resolve(len(images.train), images.train.image_size, images.num_classes)
     started = resume and folder.config.exists()
     if started:
@@ -90,7 +90,8 @@ def _introduce(config, images, model, folder):
     for name, value in dataclasses.asdict(config).items():
         print(f"  {name:22} {value}")
     encoder, head = model.encoder.count_params(), model.head.count_params()
-    test = "no labels" if images.test is None else f"{len(images.test)} test images"
+    kind = "held-out" if config.holdout else "test"
+    test = "no labels" if images.test is None else f"{len(images.test)} {kind} images"
     print(
         f"{len(images.train)} training images, {test}; encoder {encoder:,} parameters, projection "
         f"head {head:,}; {config.epochs} epochs of {config.steps_per_epoch} steps, from step "
@@ -133,6 +134,7 @@ def _finish(config, images, model, folder):
     last = folder.read_metrics()[-1]
     summary = scores | {
         "dataset": config.dataset,
+        "holdout": config.holdout,
         "epochs": config.epochs,
         "loss": last["loss"],
         "usage_entropy": last["usage_entropy"],

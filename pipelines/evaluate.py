@@ -217,6 +217,7 @@ def _score(run, images, options):
         networks["raw_"] = scoring.pixel_network(config.image_size)
     scores = {
         "dataset": dataset,
+        "holdout": config.holdout if dataset == config.dataset else 0.0,
         "protocol": options.protocol,
         "seed": options.seed,
         "train_samples": len(images.train),

@@ -252,3 +252,23 @@ def test_loading_says_nothing_when_all_is_well(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(data.load(f"folder:{tmp_path}").train) == 2
+
+
+def test_a_holdout_takes_the_place_of_the_test_split(digits, tmp_path):
+    held = data.load("digits", image_size=16, holdout=0.25)
+    assert (len(held.train), len(held.test)) == (1078, 359)
+    # Together they are the training split again, and nothing of the test split is among them.
+    parts = np.concatenate([held.train.images, held.test.images]).reshape(1437, -1)
+    whole = digits.train.images.reshape(1437, -1)
+    np.testing.assert_array_equal(np.unique(parts, axis=0), np.unique(whole, axis=0))
+    again = data.load("digits", image_size=16, holdout=0.25)
+    np.testing.assert_array_equal(again.test.images, held.test.images)
+    with pytest.raises(DataError, match="leaves 1437 training images and 0 to score on"):
+        data.load("digits", holdout=1e-4)
+
+    unlabelled = tmp_path / "photos"
+    unlabelled.mkdir()
+    for i in range(4):
+        picture(np.random.default_rng(i), 40, 40).save(unlabelled / f"{i}.png")
+    with pytest.raises(DataError, match="no labels, so nothing held out could be scored"):
+        data.load(f"folder:{unlabelled}", holdout=0.5)
