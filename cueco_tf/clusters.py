@@ -10,7 +10,7 @@ from keras import ops
 
 # L3 is free of scale, so nothing but a floor stops the variances from shrinking for ever. Squared
 # distances on the unit sphere lie in [0, 4]; 0.01 is a cosine similarity of 0.995.
-MINIMUM_VARIANCE = 0.01
+VARIANCE_FLOOR = 0.01
 
 # A cluster is dead when its share of the assignments falls below this part of the fair share, 1/L.
 DEAD_SHARE = 0.1
@@ -54,7 +54,15 @@ def counts(assignments, num_clusters):
     return ops.segment_sum(ones, assignments, num_segments=num_clusters)
 
 
-def update(centroids, variances, keys, assignments, centroid_momentum=0.99, variance_momentum=0.99):
+def update(
+    centroids,
+    variances,
+    keys,
+    assignments,
+    centroid_momentum=0.99,
+    variance_momentum=0.99,
+    variance_floor=VARIANCE_FLOOR,
+):
     """One step of momentum clustering.
 
     First the centroids move towards the mean of their keys and go back to norm 1; then each
@@ -69,9 +77,10 @@ def update(centroids, variances, keys, assignments, centroid_momentum=0.99, vari
         assignments: `(batch,)` integers in [0, L).
         centroid_momentum: float in [0, 1], beta 1. Defaults to 0.99.
         variance_momentum: float in [0, 1], beta 2. Defaults to 0.99.
+        variance_floor: float in (0, 4]. Defaults to `VARIANCE_FLOOR`.
 
     Returns:
-        `(centroids, variances)`; variances never fall below `MINIMUM_VARIANCE`.
+        `(centroids, variances)`; variances never fall below the floor.
 
     Reference: CueCo, section on momentum clustering.
     """
@@ -87,7 +96,7 @@ def update(centroids, variances, keys, assignments, centroid_momentum=0.99, vari
     spread = squared_distances(keys, centroids, assignments)  # (batch,)
     spread = ops.segment_sum(spread, assignments, num_segments=num_clusters) / divisor
     spread = variance_momentum * variances + (1.0 - variance_momentum) * spread
-    variances = ops.where(occupied, ops.maximum(spread, MINIMUM_VARIANCE), variances)
+    variances = ops.where(occupied, ops.maximum(spread, variance_floor), variances)
     return centroids, variances
 
 
@@ -158,17 +167,20 @@ def seeding_trials(num_clusters):
     return 2 + int(math.log(num_clusters))
 
 
-def spherical_kmeans(vectors, uniforms, iterations=KMEANS_ITERATIONS):
+def spherical_kmeans(
+    vectors, uniforms, iterations=KMEANS_ITERATIONS, variance_floor=VARIANCE_FLOOR
+):
     """k-means on the unit sphere: cosine similarity, centroids of norm 1.
 
     Args:
         vectors: `(n, dim)`, L2-normalised, n >= L.
         uniforms: `(L, trials)` independent draws from [0, 1), see `kmeans_plus_plus`.
         iterations: integer >= 1. Defaults to 25.
+        variance_floor: float in (0, 4]. Defaults to `VARIANCE_FLOOR`.
 
     Returns:
         `(centroids, variances, usage)`: `(L, dim)`; `(L,)`, each cluster's mean squared distance,
-        not below `MINIMUM_VARIANCE`; `(L,)`, its share of the vectors.
+        not below the floor; `(L,)`, its share of the vectors.
     """
     num_clusters = uniforms.shape[0]
 
@@ -184,7 +196,7 @@ def spherical_kmeans(vectors, uniforms, iterations=KMEANS_ITERATIONS):
     size = counts(assignments, num_clusters)
     spread = squared_distances(vectors, centroids, assignments)
     spread = ops.segment_sum(spread, assignments, num_segments=num_clusters)
-    variances = ops.maximum(spread / ops.maximum(size, 1.0), MINIMUM_VARIANCE)
+    variances = ops.maximum(spread / ops.maximum(size, 1.0), variance_floor)
     return centroids, variances, size / vectors.shape[0]
 
 
@@ -218,6 +230,6 @@ def reseed(centroids, variances, usage, keys, uniforms):
     alive = ops.cast(ops.logical_not(dead), "float32")
     mean_variance = ops.sum(variances * alive) / ops.maximum(ops.sum(alive), 1.0)
     centroids = ops.where(dead[:, None], new, centroids)
-    variances = ops.where(dead, ops.maximum(mean_variance, MINIMUM_VARIANCE), variances)
+    variances = ops.where(dead, mean_variance, variances)
     usage = ops.where(dead, 1.0 / num_clusters, usage)
     return centroids, variances, usage / ops.sum(usage)

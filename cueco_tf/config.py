@@ -32,10 +32,16 @@ class RunConfig:
     clusters: int | None = None
     queue_size: int = 4096
     temperature: float = 0.2
+    centroid_temperature: float | None = None  # of the second loss; None: `temperature`
+    centroid_momentum: float = 0.99
+    variance_momentum: float = 0.99
+    variance_floor: float = 0.01
     loss_weights: tuple = (1.0, 0.3, 0.3)
     assign_by: str = "key"
     symmetric: bool = False
     warmup_epochs: float | None = None  # on the contrastive loss alone; None: three tenths of all
+    ramp_epochs: float = 0.0  # over which the weights of the clustering losses rise
+    refresh_epochs: float = 0.0  # so often k-means makes the clusters anew; 0: never
     crop_scale: tuple = (0.2, 1.0)
     flip: float = 0.5
     jitter: tuple = (0.4, 0.4, 0.4, 0.1)
@@ -72,7 +78,14 @@ class RunConfig:
             yield "clusters", "at least 2", self.clusters >= 2
             rule = f"at most the queue size, {self.queue_size}"
             yield "clusters", rule, self.clusters <= self.queue_size
-        yield "temperature", "positive", 0 < self.temperature < math.inf
+        for name in ("temperature", "centroid_temperature"):
+            value = getattr(self, name)
+            yield name, "positive", value is None or 0 < value < math.inf
+        for name in ("centroid_momentum", "variance_momentum"):
+            yield name, "in [0, 1]", 0 <= getattr(self, name) <= 1
+        yield "variance_floor", "in (0, 4]", 0 < self.variance_floor <= 4
+        for name in ("ramp_epochs", "refresh_epochs"):
+            yield name, "at least 0", 0 <= getattr(self, name) < math.inf
         weights = self.loss_weights
         three = len(weights) == 3 and all(0 <= w < math.inf for w in weights) and any(weights)
         yield "loss_weights", "three numbers >= 0, not all 0", three

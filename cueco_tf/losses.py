@@ -75,7 +75,7 @@ def cluster_variance(queries, centroids, variances, assignments, epsilon=1e-6):
 
     Dividing by the variance makes the pull strong in tight clusters and gentle in loose ones.
     The loss is free of scale: shrinking queries and variances together leaves it unchanged, so
-    the variances need a floor (see `clusters.MINIMUM_VARIANCE`).
+    the variances need a floor (see `clusters.VARIANCE_FLOOR`).
 
     Args:
         queries: `(batch, dim)`, L2-normalised.

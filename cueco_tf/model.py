@@ -1,6 +1,5 @@
 """CueCo: two encoders, a queue of keys, clusters that follow them, and three losses."""
 
-import math
 import warnings
 
 import keras
@@ -13,6 +12,7 @@ from cueco_tf.callbacks import HealthMonitor
 from cueco_tf.clusters import is_dead, normalize, usage_entropy
 from cueco_tf.encoders import build_projection_head
 from cueco_tf.memory import KeyQueue
+from cueco_tf.model_settings import check_settings
 from cueco_tf.momentum import MomentumNetwork, cosine_momentum
 from cueco_tf.momentum_clusters import MomentumClusters
 from cueco_tf.two_view import TwoViewModel
@@ -42,10 +42,12 @@ class CueCo(TwoViewModel):
         hidden_dim: integer >= 1, the width of the projection head. Defaults to 2048.
         projection_dim: integer >= 1, the length of z. Defaults to 128.
         temperature: float > 0. Defaults to 0.2.
+        centroid_temperature: float > 0, of the second loss, or None for `temperature`.
         key_momentum: (start, end), each in [0, 1], along half a cosine over `total_steps`, or one
             number for both. Defaults to (0.99, 0.999).
         centroid_momentum: float in [0, 1], beta 1. Defaults to 0.99.
         variance_momentum: float in [0, 1], beta 2. Defaults to 0.99.
+        variance_floor: float in (0, 4], below which no variance falls. Defaults to 0.01.
         loss_weights: (lambda 1, lambda 2, lambda 3), each >= 0; (1, 0, 0) is MoCo, with clusters
             that follow but do not teach. Defaults to (1, 0.3, 0.3).
         assign_by: `"key"`: a query belongs to the cluster of the other view's key, a target to
@@ -53,6 +55,10 @@ class CueCo(TwoViewModel):
             `"key"`.
         warmup_steps: integer >= 0: steps on the first loss alone, or None for three
             tenths of `total_steps`. The clusters start no earlier than the queue is full of keys.
+        ramp_steps: integer >= 0, over which lambda 2 and 3 rise from 0 after the warm-up. Defaults
+            to 0: they are there at once.
+        refresh_steps: integer >= 0: every so many steps k-means on the queue makes the clusters
+            anew, so that they cannot get stuck. Defaults to 0: never.
         total_steps: integer >= 1, or None, to work it out in `fit`.
         num_classes: integer >= 2 for an online linear probe on the labels, or None.
         augment: function of `(images, seed)` that returns two views, or None for the recipe that
@@ -75,12 +81,16 @@ class CueCo(TwoViewModel):
         hidden_dim=2048,
         projection_dim=128,
         temperature=0.2,
+        centroid_temperature=None,
         key_momentum=(0.99, 0.999),
         centroid_momentum=0.99,
         variance_momentum=0.99,
+        variance_floor=0.01,
         loss_weights=(1, 0.3, 0.3),
         assign_by="key",
         warmup_steps=None,
+        ramp_steps=0,
+        refresh_steps=0,
         total_steps=None,
         num_classes=None,
         augment=None,
@@ -90,18 +100,24 @@ class CueCo(TwoViewModel):
     ):
         if isinstance(key_momentum, (int, float)):
             key_momentum = (key_momentum, key_momentum)
-        _check(
+        settings = dict(
             num_clusters=num_clusters,
             queue_size=queue_size,
             hidden_dim=hidden_dim,
             projection_dim=projection_dim,
             temperature=temperature,
-            key_momentum=key_momentum,
+            centroid_temperature=centroid_temperature,
+            key_momentum=tuple(key_momentum),
             centroid_momentum=centroid_momentum,
             variance_momentum=variance_momentum,
-            loss_weights=loss_weights,
+            variance_floor=variance_floor,
+            loss_weights=tuple(loss_weights),
             assign_by=assign_by,
+            ramp_steps=ramp_steps,
+            refresh_steps=refresh_steps,
+            symmetric=symmetric,
         )
+        check_settings(**settings)
         super().__init__(
             encoder,
             augment=augment,
@@ -111,15 +127,14 @@ class CueCo(TwoViewModel):
             seed=seed,
             **kwargs,
         )
-        self.num_clusters = num_clusters
-        self.queue_size = queue_size
-        self.hidden_dim = hidden_dim
-        self.projection_dim = projection_dim
+        self.settings = settings
+        self.queue_size, self.num_clusters = queue_size, num_clusters
         self.temperature = temperature
-        self.key_momentum = tuple(key_momentum)
-        self.loss_weights = tuple(loss_weights)
-        self.assign_by = assign_by
-        self.symmetric = symmetric
+        self.centroid_temperature = centroid_temperature or temperature
+        self.key_momentum = settings["key_momentum"]
+        self.loss_weights = settings["loss_weights"]
+        self.assign_by, self.symmetric = assign_by, symmetric
+        self.ramp_steps, self.refresh_steps = ramp_steps, refresh_steps
 
         self.head = build_projection_head(
             encoder.output_shape[-1], hidden_dim, projection_dim, seed=seed
@@ -132,6 +147,7 @@ class CueCo(TwoViewModel):
             projection_dim,
             centroid_momentum,
             variance_momentum,
+            variance_floor,
             seed=seed,
             name="clusters",
         )
@@ -163,7 +179,9 @@ class CueCo(TwoViewModel):
             queries = normalize(self.head(features, training=True))
             assignments = self.clusters.assign(keys if self.assign_by == "key" else queries)
             terms = self.loss_terms(queries, keys, assignments)  # three (directions * batch,)
-            total = sum(w * term for w, term in zip(self.loss_weights, terms, strict=True) if w)
+            shares = (1.0, *[self.ramp()] * 2)
+            weighted = zip(self.loss_weights, shares, terms, strict=True)
+            total = sum(weight * share * term for weight, share, term in weighted if weight)
             loss = ops.sum(total) / ops.cast(ops.shape(all_keys)[0], "float32")
             loss += self.probe_loss(features, ops.tile(labels, (directions,)))
             loss = self.optimizer.scale_loss(loss)
@@ -173,8 +191,9 @@ class CueCo(TwoViewModel):
         self.memory.enqueue(all_keys)
         all_assignments = self.gather(assignments, directions)
         may_start = ops.logical_and(self.step + 1 >= self.schedule[1], self.memory.filled)
+        refresh = self.refresh_steps and ops.equal((self.step + 1) % self.refresh_steps, 0)
         reseeded = self.clusters.follow(
-            all_keys, all_assignments, self.memory.queue.value, may_start, self.draw
+            all_keys, all_assignments, self.memory.queue.value, may_start, refresh, self.draw
         )
         self.step.assign_add(1)
         return {**logs, **self.report_clusters(reseeded)}
@@ -186,9 +205,17 @@ class CueCo(TwoViewModel):
         started = ops.cast(self.clusters.started, "float32")
         return (
             losses.info_nce(queries, keys, self.memory.queue.value, self.temperature),
-            started * losses.centroid_contrast(queries, centroids, assignments, self.temperature),
+            started
+            * losses.centroid_contrast(queries, centroids, assignments, self.centroid_temperature),
             started * losses.cluster_variance(queries, centroids, variances, assignments),
         )
+
+    def ramp(self):
+        """The share of lambda 2 and 3 that is in force: rises in a line after the warm-up."""
+        if not self.ramp_steps:
+            return 1.0
+        since = ops.cast(self.step.value - self.schedule[1], "float32")
+        return ops.clip(since / self.ramp_steps, 0.0, 1.0)
 
     def monitors(self):
         """What `fit` watches training with: see `HealthMonitor`."""
@@ -260,41 +287,4 @@ class CueCo(TwoViewModel):
         return np.concatenate([ops.convert_to_numpy(block) for block in blocks])
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "num_clusters": self.num_clusters,
-            "queue_size": self.queue_size,
-            "hidden_dim": self.hidden_dim,
-            "projection_dim": self.projection_dim,
-            "temperature": self.temperature,
-            "key_momentum": self.key_momentum,
-            "centroid_momentum": self.clusters.centroid_momentum,
-            "variance_momentum": self.clusters.variance_momentum,
-            "loss_weights": self.loss_weights,
-            "assign_by": self.assign_by,
-            "symmetric": self.symmetric,
-        }
-
-
-def _check(**values):
-    """Raises ValueError for the first value out of its range."""
-
-    def require(name, holds, rule):
-        if not holds:
-            raise ValueError(f"`{name}` should be {rule}. Received: {name}={values[name]!r}")
-
-    for name in ("hidden_dim", "projection_dim"):
-        require(name, values[name] >= 1, "at least 1")
-    require("queue_size", values["queue_size"] >= 2, "at least 2")
-    most = values["queue_size"]
-    require("num_clusters", 2 <= values["num_clusters"] <= most, f"in [2, queue_size={most}]")
-    require("temperature", 0 < values["temperature"] < math.inf, "positive")
-    for name in ("centroid_momentum", "variance_momentum"):
-        require(name, 0 <= values[name] <= 1, "in [0, 1]")
-    start_and_end = values["key_momentum"]
-    pair = len(start_and_end) == 2 and all(0 <= m <= 1 for m in start_and_end)
-    require("key_momentum", pair, "one number, or (start, end), in [0, 1]")
-    weights = values["loss_weights"]
-    three = len(weights) == 3 and all(0 <= w < math.inf for w in weights) and any(weights)
-    require("loss_weights", three, "three numbers >= 0, not all 0")
-    require("assign_by", values["assign_by"] in ("key", "query"), '"key" or "query"')
+        return {**super().get_config(), **self.settings}

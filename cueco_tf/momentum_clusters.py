@@ -17,6 +17,7 @@ class MomentumClusters(keras.layers.Layer):
         dim: integer >= 1, the length of a key.
         centroid_momentum: float in [0, 1]. Defaults to 0.99.
         variance_momentum: float in [0, 1]. Defaults to 0.99.
+        variance_floor: float in (0, 4], below which no variance falls. Defaults to 0.01.
         seed: integer, for the random directions. Defaults to 0.
     """
 
@@ -26,12 +27,14 @@ class MomentumClusters(keras.layers.Layer):
         dim,
         centroid_momentum=0.99,
         variance_momentum=0.99,
+        variance_floor=clusters.VARIANCE_FLOOR,
         seed=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.centroid_momentum = centroid_momentum
         self.variance_momentum = variance_momentum
+        self.variance_floor = variance_floor
         state = dict(dtype="float32", trainable=False, aggregation="only_first_replica")
         self.centroids = self.add_weight(
             shape=(num_clusters, dim),
@@ -57,7 +60,7 @@ class MomentumClusters(keras.layers.Layer):
         """The cluster of each `(n, dim)` vector: `(n,)` int32."""
         return clusters.assign(vectors, self.centroids.value)
 
-    def follow(self, keys, assignments, queue, may_start, draw):
+    def follow(self, keys, assignments, queue, may_start, refresh, draw):
         """Moves the state on by one step, and starts or mends the clusters where that is due.
 
         Each weight is assigned once, with the value of a conditional: an assignment *inside* a
@@ -68,6 +71,7 @@ class MomentumClusters(keras.layers.Layer):
             assignments: `(batch,)`: their clusters.
             queue: `(K, dim)`: the queued keys, for k-means and for new clusters.
             may_start: boolean scalar: warm-up is over and the queue is full.
+            refresh: boolean scalar: clusters that have started are made anew as well.
             draw: function of a shape that returns uniform random numbers.
 
         Returns:
@@ -78,14 +82,20 @@ class MomentumClusters(keras.layers.Layer):
 
         def start():
             uniforms = draw((num_clusters, clusters.seeding_trials(num_clusters)))
-            return *clusters.spherical_kmeans(queue, uniforms), ops.zeros((), "int32")
+            made = clusters.spherical_kmeans(queue, uniforms, variance_floor=self.variance_floor)
+            return *made, ops.zeros((), "int32")
 
         def wait():
             return *state, ops.zeros((), "int32")
 
         def move():
             centroids, variances = clusters.update(
-                *state[:2], keys, assignments, self.centroid_momentum, self.variance_momentum
+                *state[:2],
+                keys,
+                assignments,
+                self.centroid_momentum,
+                self.variance_momentum,
+                self.variance_floor,
             )
             usage = clusters.update_usage(state[2], assignments)
             dead = ops.sum(ops.cast(clusters.is_dead(usage), "int32"))
@@ -95,7 +105,8 @@ class MomentumClusters(keras.layers.Layer):
             )
             return *mended, dead
 
-        *state, reseeded = ops.cond(self.started, move, lambda: ops.cond(may_start, start, wait))
+        stay = ops.logical_and(self.started, ops.logical_not(refresh))
+        *state, reseeded = ops.cond(stay, move, lambda: ops.cond(may_start, start, wait))
         for weight, value in zip((self.centroids, self.variances, self.usage), state, strict=True):
             weight.assign(value)
         return reseeded

@@ -103,6 +103,27 @@ def build_parser():
     )
     method.add_argument("--temperature", type=float, metavar="X", help="of the softmaxes, above 0")
     method.add_argument(
+        "--centroid-temperature",
+        type=float,
+        metavar="X",
+        help="of the centroid loss alone (default: --temperature)",
+    )
+    method.add_argument(
+        "--centroid-momentum",
+        type=float,
+        metavar="X",
+        help="of the centroids, in [0, 1]; near 1 they move slowly",
+    )
+    method.add_argument(
+        "--variance-momentum", type=float, metavar="X", help="of the clusters' variances, in [0, 1]"
+    )
+    method.add_argument(
+        "--variance-floor",
+        type=float,
+        metavar="X",
+        help="no cluster's variance falls below it, which bounds the variance loss's pull",
+    )
+    method.add_argument(
         "--loss-weights",
         type=float,
         nargs=3,
@@ -119,6 +140,18 @@ def build_parser():
         type=float,
         metavar="N",
         help="epochs on the contrastive loss alone, before the clusters start (default: 3 in 10)",
+    )
+    method.add_argument(
+        "--ramp-epochs",
+        type=float,
+        metavar="N",
+        help="epochs after the warm-up over which L2 and L3 rise to their full weight (default: 0)",
+    )
+    method.add_argument(
+        "--refresh-epochs",
+        type=float,
+        metavar="N",
+        help="every N epochs, k-means makes the clusters anew (default: 0, never)",
     )
     method.add_argument(
         "--symmetric",

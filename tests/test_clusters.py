@@ -31,7 +31,7 @@ def single(centroids, variances, keys, assignments):
 @pytest.mark.parametrize("momenta", [(0.99, 0.99), (0.5, 0.9), (0.0, 0.0)])
 def test_update_equals_the_formula(state, momenta):
     got = as_numpy(clusters.update(*single(*state), *momenta))
-    expected = reference.update(*state, *momenta, clusters.MINIMUM_VARIANCE)
+    expected = reference.update(*state, *momenta, clusters.VARIANCE_FLOOR)
     for value, reference_value in zip(got, expected, strict=True):
         np.testing.assert_allclose(value, reference_value, rtol=1e-5, atol=1e-6)
 
@@ -51,7 +51,7 @@ def test_a_single_key_cannot_drive_the_variance_to_zero(state):
         centroids, variances = clusters.update(
             centroids, variances, keys[:1], assignments, 0.9, 0.9
         )
-    assert float(variances[0]) == pytest.approx(clusters.MINIMUM_VARIANCE)
+    assert float(variances[0]) == pytest.approx(clusters.VARIANCE_FLOOR)
 
 
 def test_assign_is_the_argmax_of_the_similarity(state):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import cueco_tf
 from cueco_tf import CueCo
-from cueco_tf.clusters import MINIMUM_VARIANCE, is_dead
+from cueco_tf.clusters import VARIANCE_FLOOR, is_dead
 from cueco_tf.encoders import FusedBatchNormalization
 
 STATE = {"queue", "queue_position", "centroids", "variances", "usage", "step"}
@@ -77,7 +77,7 @@ def test_fit_needs_nothing_but_images(trained, images):
     centroids = weight(model, "centroids").numpy()
     np.testing.assert_allclose(np.linalg.norm(centroids, axis=1), 1, rtol=1e-5)
     assert weight(model, "usage").numpy().sum() == pytest.approx(1, abs=1e-5)
-    assert weight(model, "variances").numpy().min() >= MINIMUM_VARIANCE
+    assert weight(model, "variances").numpy().min() >= VARIANCE_FLOOR
     assert not keras.ops.convert_to_numpy(is_dead(weight(model, "usage").value)).any()
 
 
@@ -224,7 +224,7 @@ def test_a_step_of_the_whole_method_equals_the_formulas(images, assign_by):
         ("loss", l1 + 0.5 * l2 + 0.25 * l3),
     ):
         assert logs[name][0] == pytest.approx(expected, rel=2e-3), name
-    expected = reference.update(*clusters, k, assigned, 0.99, 0.99, MINIMUM_VARIANCE)
+    expected = reference.update(*clusters, k, assigned, 0.99, 0.99, VARIANCE_FLOOR)
     if logs["reseeded_clusters"][0] == 0:
         np.testing.assert_allclose(after["centroids"], expected[0], atol=1e-4)
         np.testing.assert_allclose(after["variances"], expected[1], rtol=1e-3)
