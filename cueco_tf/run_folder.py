@@ -119,6 +119,14 @@ class RunFolder:
                 f"Resume it without these options, or choose another --run-dir."
             )
 
+    def check_holds(self, config):
+        """Raises RunError when the folder holds a run of another configuration than this one,
+        which need not be resolved."""
+        if self.config.exists():
+            saved = self.read_config()
+            wanted = config.resolve(saved.train_images, saved.image_size, saved.num_classes)
+            self.check_same(saved, wanted)
+
     def read_config(self):
         """The run's configuration.
 

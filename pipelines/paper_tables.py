@@ -46,7 +46,7 @@ TABLES = {
 # of `pipelines.evaluate`.
 SCALES = {
     "paper": dict(encoder="resnet18", epochs=1000, queue_size=16384),
-    "cpu": dict(encoder="resnet10", width=16, epochs=8),
+    "cpu": dict(encoder="resnet10", width=16, epochs=10),
     "smoke": dict(epochs=20),
 }
 
@@ -77,10 +77,7 @@ class Cell:
 
     def check(self):
         """Raises RunError when the folder holds a run of another configuration."""
-        if self.folder.config.exists():
-            saved = self.folder.read_config()
-            wanted = self.config.resolve(saved.train_images, saved.image_size, saved.num_classes)
-            self.folder.check_same(saved, wanted)
+        self.folder.check_holds(self.config)
 
     def commands(self):
         """The two commands as a user would type them."""

@@ -1,67 +1,98 @@
-"""The paper's tables as one command: train what is missing, evaluate, write the table."""
+"""The paper's tables, and studies of options, as one command: train what is missing, compare."""
 
 import argparse
+import math
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from cueco_tf.run_folder import RunError
-from pipelines.paper_tables import SCALES, TABLES, cells
+from pipelines.paper_tables import SCALES, cells
+from pipelines.study import StudyError, read_trials
 from pipelines.table_writer import write_table
 
 _DESCRIPTION = """\
 Trains the cells of one of the paper's tables, evaluates them and writes the table as Markdown and
-CSV, the paper's figures beside ours.
+CSV, the paper's figures beside ours; or trains a grid of options and compares them.
 
   python -m pipelines.reproduce table3 --scale smoke          digits; minutes
   python -m pipelines.reproduce table3 --scale cpu            ResNet-10 width 16; two hours on two
                                                               CPU cores
   python -m pipelines.reproduce table1 --scale paper          ResNet-18, 1000 epochs; GPU days
+  python -m pipelines.reproduce study GRID.json --hours 8     see study --help
 
-  table1   linear evaluation of CueCo: CIFAR-10, CIFAR-100, ImageNet-100
-  table2   clustering by CueCo: CIFAR-10, CIFAR-100
-  table3   ablation of the three losses: CIFAR-100
+Each run is an ordinary one in its own folder, trained in a process of its own, once for each seed.
+Stop the command whenever you like; the same command goes on where it was. Finished runs of an
+earlier call are taken as they are, so two tables share their cells. A run that fails, because its
+data set is missing say, does not keep the others from being done.
+"""
 
-Each cell is an ordinary run in its own folder, trained in a process of its own, once for each
-seed. Stop the command whenever you like; the same command goes on where it was. Finished runs of
-an earlier call are taken as they are, so two tables share their cells. A cell that fails, because
-its data set is missing say, does not keep the others from being done.
+_STUDY = """\
+Trains every combination of a grid of options, and writes the scores as NAME.md, NAME.csv and
+NAME.png, NAME being the grid's. A grid is a JSON file:
+
+  {"common": {"dataset": "cifar100", "encoder": "resnet10", "width": 16, "epochs": 10,
+              "holdout": 0.1},
+   "variants": [{"loss_weights": [[1, 0, 0]]},
+                {"clusters": [100, 500], "assign_by": ["key", "query"]}],
+   "seeds": [0, 1]}
+
+The options are those of python -m cueco_tf.train. Each variant maps options to lists of values to
+try in every combination; the first is what the others are compared with. With holdout, scores are
+of images kept out of training, so that nothing is chosen by looking at the test split.
 """
 
 _EPILOG = """\
-Exit codes: 0 the table is complete, 1 a cell failed, 2 a wrong value, a missing data set or
-a run of another configuration, 130/143 stopped and saved.
+Exit codes: 0 done, or the hours are over; 1 a run failed; 2 a wrong value, a missing data set
+or a run of another configuration; 130/143 stopped and saved.
 """
 
 
 def build_parser():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.reproduce",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("table", choices=TABLES)
-    parser.add_argument("--scale", choices=SCALES, required=True)
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1], metavar="N", help="default: 0 1"
-    )
-    parser.add_argument(
-        "--epochs", type=int, metavar="N", help="default: 1000 (paper), 8 (cpu), 20 (smoke)"
-    )
-    parser.add_argument(
+    raw = dict(epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
         "--runs", default="runs/reproduce", metavar="DIR", help="default: runs/reproduce"
     )
-    parser.add_argument(
-        "--output", default="results", metavar="DIR", help="for TABLE-SCALE.md and .csv"
+    common.add_argument(
+        "--output", default="results", metavar="DIR", help="for what is written (default: results)"
     )
-    parser.add_argument(
+    common.add_argument(
         "--data-dir",
         metavar="DIR",
         help="where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR, else "
         "~/tensorflow_datasets)",
+    )
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.reproduce", description=_DESCRIPTION, **raw
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for table, title in {
+        "table1": "linear evaluation of CueCo: CIFAR-10, CIFAR-100, ImageNet-100",
+        "table2": "clustering by CueCo: CIFAR-10, CIFAR-100",
+        "table3": "ablation of the three losses: CIFAR-100",
+    }.items():
+        one = commands.add_parser(table, help=title, description=title, parents=[common], **raw)
+        one.add_argument("--scale", choices=SCALES, required=True)
+        one.add_argument(
+            "--seeds", type=int, nargs="+", default=[0, 1], metavar="N", help="default: 0 1"
+        )
+        one.add_argument(
+            "--epochs", type=int, metavar="N", help="default: 1000 (paper), 10 (cpu), 20 (smoke)"
+        )
+    study = commands.add_parser(
+        "study", help="a grid of options", description=_STUDY, parents=[common], **raw
+    )
+    study.add_argument("grid", metavar="GRID.json")
+    study.add_argument(
+        "--hours",
+        type=float,
+        default=math.inf,
+        metavar="H",
+        help="stop after so long, in the middle of a run if need be (default: when all are done)",
     )
     return parser
 
@@ -70,56 +101,92 @@ def main(argv=None):
     """Runs the command line and returns the exit code."""
     parser = build_parser()
     options = parser.parse_args(argv)
-    if options.epochs is not None and options.epochs < 1:
-        parser.error("--epochs should be at least 1")
-    if len(set(options.seeds)) < len(options.seeds):
-        parser.error(f"--seeds should differ from each other. Received: {options.seeds}")
-    wanted = cells(options.table, options.scale, options.seeds, options.runs, options.epochs)
-    where = ("--data-dir", options.data_dir) if options.data_dir else ()
     try:
-        for cell in wanted:
-            cell.check()
-            trained = "trained" if cell.folder.summary.exists() else "to do"
-            print(f"{'evaluated' if cell.scores() else trained:10} {cell.folder.path}")
-        worst = 0
-        for number, cell in enumerate(wanted, 1):
-            print(f"\n[{number}/{len(wanted)}] {cell.folder.path}", flush=True)
-            code = _do(cell, where)
-            if code > 128:
-                print("Stopped and saved. The same command goes on.", file=sys.stderr)
-                return code
-            worst = max(worst, code)
-            if code == 0:
-                paths = write_table(options.table, options.scale, wanted, Path(options.output))
-    except (RunError, OSError) as error:
+        if options.command == "study":
+            if not options.hours > 0:
+                parser.error(f"--hours should be positive. Received: {options.hours}")
+            code, paths = _study(options)
+        else:
+            if options.epochs is not None and options.epochs < 1:
+                parser.error("--epochs should be at least 1")
+            if len(set(options.seeds)) < len(options.seeds):
+                parser.error(f"--seeds should differ from each other. Received: {options.seeds}")
+            code, paths = _table(options)
+    except (StudyError, RunError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if worst:
-        print("Some cells are not done: see above. The same command goes on.", file=sys.stderr)
-        return worst
-    print(f"\n{paths[0].read_text()}\nWritten to {paths[0]} and {paths[1]}")
-    return 0
+    if code > 128:
+        print("Stopped and saved. The same command goes on.", file=sys.stderr)
+    elif code:
+        print("Some runs are not done: see above. The same command goes on.", file=sys.stderr)
+    else:
+        print(f"\n{paths[0].read_text()}\nWritten to {', '.join(map(str, paths))}")
+    return code
 
 
-def _do(cell, where):
-    """Trains and evaluates a cell, unless that is done already; returns the exit code."""
-    if cell.scores():
-        return 0
-    code = 0
-    if not cell.folder.summary.exists():
-        code = _run((*cell.train, "--run-dir", str(cell.folder.path), "--resume", *where))
-    return code or _run((*cell.evaluate, str(cell.folder.path), *where))
+def _table(options):
+    """Does the cells of a table; returns the exit code and the files written."""
+    wanted = cells(options.command, options.scale, options.seeds, options.runs, options.epochs)
+    where = ("--data-dir", options.data_dir) if options.data_dir else ()
+    for cell in wanted:
+        cell.check()
+        trained = "trained" if cell.folder.summary.exists() else "to do"
+        print(f"{'evaluated' if cell.scores() else trained:10} {cell.folder.path}")
+    worst, paths = 0, ()
+    for number, cell in enumerate(wanted, 1):
+        print(f"\n[{number}/{len(wanted)}] {cell.folder.path}", flush=True)
+        code = 0
+        if not cell.scores() and not cell.folder.summary.exists():
+            code = _run((*cell.train, "--run-dir", str(cell.folder.path), "--resume", *where))
+        if not cell.scores():
+            code = code or _run((*cell.evaluate, str(cell.folder.path), *where))
+        if code > 128:
+            return code, paths
+        worst = max(worst, code)
+        if code == 0:
+            paths = write_table(options.command, options.scale, wanted, Path(options.output))
+    return worst, paths
 
 
-def _run(command):
+def _study(options):
+    """Does the runs of a study until the hours are over; returns the exit code and the files
+    written."""
+    from pipelines.study_report import write_study  # matplotlib takes a second to import
+
+    end = time.monotonic() + 3600 * options.hours
+    trials = read_trials(options.grid, options.runs)
+    where = ("--data-dir", options.data_dir) if options.data_dir else ()
+    for trial in trials:
+        trial.check()
+        print(f"{'done' if trial.scores() else 'to do':6} {trial.folder.path}")
+    stem = Path(options.output, Path(options.grid).stem)
+    worst = 0
+    for number, trial in enumerate(trials, 1):
+        print(f"\n[{number}/{len(trials)}] {trial.title}", flush=True)
+        code = 0 if trial.scores() else _run((*trial.train(), *where), end - time.monotonic())
+        paths = write_study(trials, stem)
+        if time.monotonic() > end:
+            print(f"The {options.hours:g} hours are over. The same command goes on.")
+            return 0, paths
+        if code > 128:
+            return code, paths
+        worst = max(worst, code)
+    return worst, paths
+
+
+def _run(command, seconds=math.inf):
     """Runs a module of this Python and returns its exit code, as a shell counts it. The first
-    Ctrl-C reaches the child as well, which saves; so this process waits for it."""
+    Ctrl-C reaches the child as well, which saves; so this process waits for it. When the seconds
+    are over the child is asked to save and stop."""
     child = subprocess.Popen([sys.executable, "-m", *command])
     former = {
         signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: child.terminate()),
     }
     try:
+        code = child.wait(None if math.isinf(seconds) else max(seconds, 0.0))
+    except subprocess.TimeoutExpired:
+        child.terminate()
         code = child.wait()
     finally:
         for number, handler in former.items():

@@ -52,6 +52,15 @@ def write_table(table, scale, wanted, output):
     return paths
 
 
+def machine():
+    """One line: when and where a table was written."""
+    return (
+        f"Written {datetime.date.today()} on a machine with {os.cpu_count()} CPU cores "
+        f"({platform.machine()}), TensorFlow {version('tensorflow')}, Keras {version('keras')}, "
+        f"cueco_tf {version('cueco-tf')}."
+    )
+
+
 def _metrics(own):
     """The scores of a table: those the paper prints, and k-NN for comparison."""
     return list(dict.fromkeys([*(name for row in own for name in row.paper), "knn_top1"]))
@@ -79,9 +88,7 @@ def _markdown(table, scale, wanted, found):
         f"{wanted[0].protocol} protocol of `pipelines.evaluate`; {done} of {len(wanted)} cells "
         f"done. Mean ± standard deviation over seeds {', '.join(seeds)}, in %.",
         "",
-        f"Written {datetime.date.today()} on a machine with {os.cpu_count()} CPU cores "
-        f"({platform.machine()}), TensorFlow {version('tensorflow')}, Keras {version('keras')}, "
-        f"cueco_tf {version('cueco-tf')}.",
+        machine(),
         "",
     ]
     heads = []
