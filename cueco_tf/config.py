@@ -6,9 +6,14 @@ Imports nothing heavy, so the command line can teach and refuse without TensorFl
 import dataclasses
 import json
 import math
+import numbers
+import typing
 from pathlib import Path
 
 DATASETS = ("digits", "cifar10", "cifar100", "imagenet100", "folder:PATH", "tfds:NAME")
+# Below, rounding of a similarity in float32 (6e-8) is no longer small against the temperature.
+MINIMUM_TEMPERATURE = 1e-4
+_LARGEST = 2**14  # channels of the first stage, pixels of an image's side
 ENCODER_NAMES = ("resnet10", "resnet18", "resnet34", "resnet50")
 
 
@@ -45,12 +50,12 @@ class RunConfig:
     seed: int = 0
     train_images: int | None = None  # filled in by `resolve`, as is what follows
     num_classes: int | None = None
+    fingerprint: str | None = None  # of the training images: see `data.load_for`
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            if field.type is tuple:
-                value = tuple(float(v) for v in getattr(self, field.name))
-                object.__setattr__(self, field.name, value)
+            value = _as_declared(field, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
         for name, rule, holds in self._rules():
             if not holds:
                 raise ConfigError(name, rule, getattr(self, name))
@@ -63,6 +68,12 @@ class RunConfig:
         for name in ("width", "epochs", "batch_size"):
             yield name, "at least 1", getattr(self, name) >= 1
         yield "image_size", "at least 8", self.image_size is None or self.image_size >= 8
+        for name in ("width", "image_size"):
+            yield name, f"at most {_LARGEST}", (getattr(self, name) or 0) <= _LARGEST
+        for name in ("epochs", "batch_size", "queue_size", "train_images", "num_classes"):
+            yield name, "below 2**31", (getattr(self, name) or 0) < 2**31
+        for name in ("train_images", "num_classes"):
+            yield name, "at least 2", getattr(self, name) is None or getattr(self, name) >= 2
         yield "learning_rate", "positive", 0 < self.learning_rate < math.inf
         yield "weight_decay", "at least 0", 0 <= self.weight_decay < math.inf
         yield "learning_rate_warmup", "in [0, 1)", 0 <= self.learning_rate_warmup < 1
@@ -72,6 +83,8 @@ class RunConfig:
             rule = f"at most the queue size, {self.queue_size}"
             yield "clusters", rule, self.clusters <= self.queue_size
         yield "temperature", "positive", 0 < self.temperature < math.inf
+        least = MINIMUM_TEMPERATURE
+        yield "temperature", f"at least {least}", self.temperature >= least
         weights = self.loss_weights
         three = len(weights) == 3 and all(0 <= w < math.inf for w in weights) and any(weights)
         yield "loss_weights", "three numbers >= 0, not all 0", three
@@ -79,6 +92,11 @@ class RunConfig:
         if self.warmup_epochs is not None:
             within = 0 <= self.warmup_epochs <= self.epochs
             yield "warmup_epochs", f"in [0, epochs={self.epochs}]", within
+        scale, jitter = self.crop_scale, self.jitter
+        within = len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1
+        yield "crop_scale", "(least, most) with 0 < least <= most <= 1", within
+        four = len(jitter) == 4 and all(0 <= j < math.inf for j in jitter) and jitter[3] <= 0.5
+        yield "jitter", "four numbers >= 0, the last at most 0.5", four
         for name in ("flip", "gray", "blur", "solarise"):
             value = getattr(self, name)
             yield name, "in [0, 1]", value is None or 0 <= value <= 1
@@ -134,15 +152,24 @@ class RunConfig:
 
     @classmethod
     def load(cls, path):
-        """Reads a configuration written by `save`.
+        """Reads the resolved configuration of a run, written by `save`.
 
         Raises:
-            ValueError: for fields that this version does not know, or values out of range.
+            ValueError: for what is no JSON object, fields that this version does not know, fields
+                that are missing or there twice, or values of a wrong type or out of range.
         """
-        fields = json.loads(Path(path).read_text())
+        try:
+            fields = json.loads(Path(path).read_text("utf-8"), object_pairs_hook=_each_once)
+        except RecursionError:
+            fields = None
+        if not isinstance(fields, dict):
+            raise ValueError("It should hold one JSON object.")
         unknown = set(fields) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
-            raise ValueError(f"{path} holds unknown fields: {', '.join(sorted(unknown))}.")
+            raise ValueError(f"It holds unknown fields: {', '.join(sorted(unknown))}.")
+        for name in ("dataset", "train_images", "image_size", "clusters"):
+            if fields.get(name) is None:
+                raise ValueError(f"It says nothing of {name}.")
         return cls(**fields)
 
     def differences(self, other):
@@ -157,7 +184,55 @@ class ConfigError(ValueError):
     def __init__(self, name, rule, value):
         self.name = name
         option = "--" + name.replace("_", "-")
-        super().__init__(f"{option} should be {rule}. Received: {value!r}")
+        shown = repr(value)
+        if len(shown) > 200:
+            shown = f"{shown[:200]} ..."
+        super().__init__(f"{option} should be {rule}. Received: {shown}")
+
+
+_TYPES = {
+    str: "text",
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    tuple: "a list of numbers",
+}
+
+
+def _as_declared(field, value):
+    """The value in the type that the field declares.
+
+    Raises:
+        ConfigError: for a value of another type, or too large a number for it.
+    """
+    kind, *optional = typing.get_args(field.type) or (field.type,)
+    if value is None and optional:
+        return None
+    try:
+        if kind is tuple:
+            return tuple(_number(each, float) for each in value)
+        if kind in (int, float):
+            return _number(value, kind)
+        if isinstance(value, kind):
+            return value
+    except (TypeError, OverflowError):
+        pass
+    raise ConfigError(field.name, _TYPES[kind], value)
+
+
+def _number(value, kind):
+    wanted = numbers.Integral if kind is int else numbers.Real
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        raise TypeError
+    return kind(value)
+
+
+def _each_once(pairs):
+    names = [name for name, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"It holds {', '.join(twice)} more than once.")
+    return dict(pairs)
 
 
 # Each preset with its command, what it costs and what it gave: see the README's table of results.

@@ -80,6 +80,7 @@ class Cell:
         if self.folder.config.exists():
             saved = self.folder.read_config()
             wanted = self.config.resolve(saved.train_images, saved.image_size, saved.num_classes)
+            wanted = dataclasses.replace(wanted, fingerprint=saved.fingerprint)
             self.folder.check_same(saved, wanted)
 
     def commands(self):
