@@ -5,7 +5,6 @@ Imports nothing heavy, so the command line can teach and refuse without TensorFl
 
 import dataclasses
 import json
-import math
 import numbers
 import typing
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 DATASETS = ("digits", "cifar10", "cifar100", "imagenet100", "folder:PATH", "tfds:NAME")
 # Below, rounding of a similarity in float32 (6e-8) is no longer small against the temperature.
 MINIMUM_TEMPERATURE = 1e-4
-_LARGEST = 2**14  # channels of the first stage, pixels of an image's side
+_LARGEST = 2**14  # of what has no bound of its own: far above all use, far below overflow
 ENCODER_NAMES = ("resnet10", "resnet18", "resnet34", "resnet50")
 
 
@@ -74,20 +73,22 @@ class RunConfig:
             yield name, "below 2**31", (getattr(self, name) or 0) < 2**31
         for name in ("train_images", "num_classes"):
             yield name, "at least 2", getattr(self, name) is None or getattr(self, name) >= 2
-        yield "learning_rate", "positive", 0 < self.learning_rate < math.inf
-        yield "weight_decay", "at least 0", 0 <= self.weight_decay < math.inf
+        yield "learning_rate", "positive", self.learning_rate > 0
+        yield "weight_decay", "at least 0", self.weight_decay >= 0
         yield "learning_rate_warmup", "in [0, 1)", 0 <= self.learning_rate_warmup < 1
         yield "queue_size", "at least 2", self.queue_size >= 2
         if self.clusters is not None:
             yield "clusters", "at least 2", self.clusters >= 2
             rule = f"at most the queue size, {self.queue_size}"
             yield "clusters", rule, self.clusters <= self.queue_size
-        yield "temperature", "positive", 0 < self.temperature < math.inf
+        yield "temperature", "positive", self.temperature > 0
         least = MINIMUM_TEMPERATURE
         yield "temperature", f"at least {least}", self.temperature >= least
+        for name in ("learning_rate", "weight_decay", "temperature"):
+            yield name, f"at most {_LARGEST}", getattr(self, name) <= _LARGEST
         weights = self.loss_weights
-        three = len(weights) == 3 and all(0 <= w < math.inf for w in weights) and any(weights)
-        yield "loss_weights", "three numbers >= 0, not all 0", three
+        three = len(weights) == 3 and all(0 <= w <= _LARGEST for w in weights) and any(weights)
+        yield "loss_weights", f"three numbers in [0, {_LARGEST}], not all 0", three
         yield "assign_by", '"key" or "query"', self.assign_by in ("key", "query")
         if self.warmup_epochs is not None:
             within = 0 <= self.warmup_epochs <= self.epochs
@@ -95,8 +96,8 @@ class RunConfig:
         scale, jitter = self.crop_scale, self.jitter
         within = len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1
         yield "crop_scale", "(least, most) with 0 < least <= most <= 1", within
-        four = len(jitter) == 4 and all(0 <= j < math.inf for j in jitter) and jitter[3] <= 0.5
-        yield "jitter", "four numbers >= 0, the last at most 0.5", four
+        four = len(jitter) == 4 and all(0 <= j <= _LARGEST for j in jitter) and jitter[3] <= 0.5
+        yield "jitter", f"four numbers in [0, {_LARGEST}], the last at most 0.5", four
         for name in ("flip", "gray", "blur", "solarise"):
             value = getattr(self, name)
             yield name, "in [0, 1]", value is None or 0 <= value <= 1
