@@ -43,7 +43,7 @@ from cueco_tf.train import main
 sys.exit(main(sys.argv[2:]))
 """
 _LAST_MOMENTS = 0.02  # seconds at most from the stack to SIGKILL, so that it falls anywhere
-_LIFE_TIMEOUT = 600.0
+_LIFE_TIMEOUT = 3600.0
 
 
 class ChaosError(RuntimeError):
