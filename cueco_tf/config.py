@@ -5,10 +5,14 @@ Imports nothing heavy, so the command line can teach and refuse without TensorFl
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 
+from cueco_tf.config_values import ConfigError, as_declared, each_once
+
 DATASETS = ("digits", "cifar10", "cifar100", "imagenet100", "folder:PATH", "tfds:NAME")
+# Below, rounding of a similarity in float32 (6e-8) is no longer small against the temperature.
+MINIMUM_TEMPERATURE = 1e-4
+_LARGEST = 2**14  # of what has no bound of its own: far above all use, far below overflow
 ENCODER_NAMES = ("resnet10", "resnet18", "resnet34", "resnet50")
 
 
@@ -52,12 +56,12 @@ class RunConfig:
     seed: int = 0
     train_images: int | None = None  # filled in by `resolve`, as is what follows
     num_classes: int | None = None
+    fingerprint: str | None = None  # of the training images: see `data.load_for`
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            if field.type is tuple:
-                value = tuple(float(v) for v in getattr(self, field.name))
-                object.__setattr__(self, field.name, value)
+            value = as_declared(field, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
         for name, rule, holds in self._rules():
             if not holds:
                 raise ConfigError(name, rule, getattr(self, name))
@@ -70,8 +74,14 @@ class RunConfig:
         for name in ("width", "epochs", "batch_size"):
             yield name, "at least 1", getattr(self, name) >= 1
         yield "image_size", "at least 8", self.image_size is None or self.image_size >= 8
-        yield "learning_rate", "positive", 0 < self.learning_rate < math.inf
-        yield "weight_decay", "at least 0", 0 <= self.weight_decay < math.inf
+        for name in ("width", "image_size"):
+            yield name, f"at most {_LARGEST}", (getattr(self, name) or 0) <= _LARGEST
+        for name in ("epochs", "batch_size", "queue_size", "train_images", "num_classes"):
+            yield name, "below 2**31", (getattr(self, name) or 0) < 2**31
+        for name in ("train_images", "num_classes"):
+            yield name, "at least 2", getattr(self, name) is None or getattr(self, name) >= 2
+        yield "learning_rate", "positive", self.learning_rate > 0
+        yield "weight_decay", "at least 0", self.weight_decay >= 0
         yield "learning_rate_warmup", "in [0, 1)", 0 <= self.learning_rate_warmup < 1
         yield "queue_size", "at least 2", self.queue_size >= 2
         if self.clusters is not None:
@@ -80,19 +90,29 @@ class RunConfig:
             yield "clusters", rule, self.clusters <= self.queue_size
         for name in ("temperature", "centroid_temperature"):
             value = getattr(self, name)
-            yield name, "positive", value is None or 0 < value < math.inf
+            yield name, "positive", value is None or value > 0
+            least = MINIMUM_TEMPERATURE
+            yield name, f"at least {least}", value is None or value >= least
+            yield name, f"at most {_LARGEST}", (value or 0) <= _LARGEST
+        for name in ("learning_rate", "weight_decay", "ramp_epochs", "refresh_epochs"):
+            yield name, f"at most {_LARGEST}", getattr(self, name) <= _LARGEST
         for name in ("centroid_momentum", "variance_momentum"):
             yield name, "in [0, 1]", 0 <= getattr(self, name) <= 1
         yield "variance_floor", "in (0, 4]", 0 < self.variance_floor <= 4
         for name in ("ramp_epochs", "refresh_epochs"):
-            yield name, "at least 0", 0 <= getattr(self, name) < math.inf
+            yield name, "at least 0", getattr(self, name) >= 0
         weights = self.loss_weights
-        three = len(weights) == 3 and all(0 <= w < math.inf for w in weights) and any(weights)
-        yield "loss_weights", "three numbers >= 0, not all 0", three
+        three = len(weights) == 3 and all(0 <= w <= _LARGEST for w in weights) and any(weights)
+        yield "loss_weights", f"three numbers in [0, {_LARGEST}], not all 0", three
         yield "assign_by", '"key" or "query"', self.assign_by in ("key", "query")
         if self.warmup_epochs is not None:
             within = 0 <= self.warmup_epochs <= self.epochs
             yield "warmup_epochs", f"in [0, epochs={self.epochs}]", within
+        scale, jitter = self.crop_scale, self.jitter
+        within = len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1
+        yield "crop_scale", "(least, most) with 0 < least <= most <= 1", within
+        four = len(jitter) == 4 and all(0 <= j <= _LARGEST for j in jitter) and jitter[3] <= 0.5
+        yield "jitter", f"four numbers in [0, {_LARGEST}], the last at most 0.5", four
         for name in ("flip", "gray", "blur", "solarise"):
             value = getattr(self, name)
             yield name, "in [0, 1]", value is None or 0 <= value <= 1
@@ -149,30 +169,30 @@ class RunConfig:
 
     @classmethod
     def load(cls, path):
-        """Reads a configuration written by `save`.
+        """Reads the resolved configuration of a run, written by `save`.
 
         Raises:
-            ValueError: for fields that this version does not know, or values out of range.
+            ValueError: for what is no JSON object, fields that this version does not know, fields
+                that are missing or there twice, or values of a wrong type or out of range.
         """
-        fields = json.loads(Path(path).read_text())
+        try:
+            fields = json.loads(Path(path).read_text("utf-8"), object_pairs_hook=each_once)
+        except RecursionError:
+            fields = None
+        if not isinstance(fields, dict):
+            raise ValueError("It should hold one JSON object.")
         unknown = set(fields) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
-            raise ValueError(f"{path} holds unknown fields: {', '.join(sorted(unknown))}.")
+            raise ValueError(f"It holds unknown fields: {', '.join(sorted(unknown))}.")
+        for name in ("dataset", "train_images", "image_size", "clusters"):
+            if fields.get(name) is None:
+                raise ValueError(f"It says nothing of {name}.")
         return cls(**fields)
 
     def differences(self, other):
         """Fields in which two configurations differ: `{name: (own value, other value)}`."""
         own, others = dataclasses.asdict(self), dataclasses.asdict(other)
         return {name: (own[name], others[name]) for name in own if own[name] != others[name]}
-
-
-class ConfigError(ValueError):
-    """A value breaks its rule. The message names the field as the command line does."""
-
-    def __init__(self, name, rule, value):
-        self.name = name
-        option = "--" + name.replace("_", "-")
-        super().__init__(f"{option} should be {rule}. Received: {value!r}")
 
 
 # Each preset with its command, what it costs and what it gave: see the README's table of results.

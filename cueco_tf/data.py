@@ -6,6 +6,7 @@ both know how to make the training views of any step and the plain images for ev
 """
 
 import dataclasses
+import hashlib
 import os
 import warnings
 from importlib import resources
@@ -50,6 +51,12 @@ class ArraySplit:
         """The images without augmentation, in order: uint8 batches."""
         with tf.device("CPU"):
             return tf.data.Dataset.from_tensor_slices(self.images).batch(batch_size).prefetch(2)
+
+    def fingerprint(self):
+        """A hash of the number of images and their labels: pixels differ by a rounding between
+        processors, and published sets do not change but by their version."""
+        labels = b"" if self.labels is None else self.labels.astype("<i4").tobytes()
+        return hashlib.sha256(f"{len(self)}\n".encode() + labels).hexdigest()
 
     def take(self, chosen):
         """The split of the chosen indices."""
@@ -139,6 +146,11 @@ def load_for(config, data_dir=None):
         raise DataError(
             f"{config.dataset} has changed since the run was trained: it had {known[0]} training "
             f"images and {known[1] or 'no'} classes, now {found[0]} and {found[1] or 'no'}."
+        )
+    if config.fingerprint not in (None, images.train.fingerprint()):
+        raise DataError(
+            f"{config.dataset} has changed since the run was trained: it has as many training "
+            f"images and classes, but other files or labels. Restore it, or train a new run."
         )
     return images
 

@@ -5,6 +5,9 @@ Memory holds a few batches, whatever the folder's size.
 
 import concurrent.futures
 import dataclasses
+import hashlib
+import os
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -38,6 +41,16 @@ class FileSplit:
 
     def __len__(self):
         return len(self.paths)
+
+    def fingerprint(self):
+        """A hash of the files' names below their common folder, sizes in bytes, and labels."""
+        root = os.path.commonpath(self.paths.tolist())
+        labels = [None] * len(self) if self.labels is None else self.labels.tolist()
+        digest = hashlib.sha256()
+        for path, label in zip(self.paths, labels, strict=True):
+            known = (os.path.relpath(path, root), Path(path).stat().st_size, label)
+            digest.update(f"{known}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
     def take(self, chosen):
         """The split of the chosen indices."""
@@ -119,7 +132,7 @@ class _Decoder:
         return np.stack([result for result in results if result is not None]), kept
 
     def _try(self, i, boxes):
-        path = self.paths[i]
+        path = str(self.paths[i])
         try:
             return image_files.crops(path, boxes, self.size)
         except Exception as error:  # a damaged file can make a decoder raise anything
@@ -129,6 +142,13 @@ class _Decoder:
                 self.failed.add(path)
                 warnings.warn(f"Skipped {path}: {image_files.reason(error)}", stacklevel=2)
             return None
+
+
+def in_one_line(error):
+    """What a `tf.errors.OpError` says, without its trace: our own words, where a file could not be
+    read while it streamed."""
+    line = error.message.splitlines()[0]
+    return line.partition("OSError: ")[2] or re.sub(r"^\{\{.*?\}\} ", "", line)
 
 
 def extract(builder, split, names, classes, image_size):

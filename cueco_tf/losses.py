@@ -5,13 +5,18 @@ training step decides how values are reduced, which keeps the losses right under
 `tf.distribute` as well.
 """
 
+import math
+
 from keras import ops
 
+from cueco_tf.config import MINIMUM_TEMPERATURE
 
-def _check_positive(name, value):
+
+def _check_temperature(value):
     # A schedule may pass a tensor; only a plain number can be checked here.
-    if isinstance(value, (int, float)) and not value > 0:
-        raise ValueError(f"`{name}` should be positive. Received: {name}={value}")
+    if isinstance(value, (int, float)) and not MINIMUM_TEMPERATURE <= value < math.inf:
+        rule = "positive" if not value > 0 else f"finite and at least {MINIMUM_TEMPERATURE}"
+        raise ValueError(f"`temperature` should be {rule}. Received: temperature={value}")
 
 
 def info_nce(queries, keys, negatives, temperature):
@@ -25,17 +30,17 @@ def info_nce(queries, keys, negatives, temperature):
         queries: `(batch, dim)`, L2-normalised.
         keys: `(batch, dim)`, L2-normalised: row i is the positive of query i.
         negatives: `(K, dim)`: the queued keys, which must not hold the positives.
-        temperature: float > 0.
+        temperature: float >= 1e-4.
 
     Returns:
         `(batch,)`, in [0, inf).
 
     Raises:
-        ValueError: if `temperature` is not positive.
+        ValueError: if `temperature` is below 1e-4.
 
     Reference: CueCo, equation of L1; MoCo, https://arxiv.org/abs/1911.05722, equation 1.
     """
-    _check_positive("temperature", temperature)
+    _check_temperature(temperature)
     positive = ops.sum(queries * keys, axis=-1) / temperature  # (batch,)
     negative = ops.matmul(queries, ops.transpose(negatives)) / temperature  # (batch, K)
     # log(e^p + sum e^n) - p without joining the two into one (batch, K + 1) matrix.
@@ -53,17 +58,17 @@ def centroid_contrast(queries, centroids, assignments, temperature):
         queries: `(batch, dim)`, L2-normalised.
         centroids: `(L, dim)`, L2-normalised.
         assignments: `(batch,)` integers in [0, L): the cluster of each query.
-        temperature: float > 0.
+        temperature: float >= 1e-4.
 
     Returns:
         `(batch,)`, in [0, inf).
 
     Raises:
-        ValueError: if `temperature` is not positive.
+        ValueError: if `temperature` is below 1e-4.
 
     Reference: CueCo, equation of L2.
     """
-    _check_positive("temperature", temperature)
+    _check_temperature(temperature)
     own = ops.take(centroids, assignments, axis=0)  # (batch, dim)
     positive = ops.sum(queries * own, axis=-1) / temperature  # (batch,)
     logits = ops.matmul(queries, ops.transpose(centroids)) / temperature  # (batch, L)

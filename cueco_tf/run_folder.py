@@ -93,8 +93,11 @@ class RunFolder:
         return self.path / "snapshots" / f"{percent:03d}.keras"
 
     def check_unused(self):
-        """Raises RunError when the folder holds something already."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        """Raises RunError when the folder holds something already, but for what a process left
+        that was killed before it had written the configuration."""
+        if self.path.exists() and (
+            not self.path.is_dir() or any(map(_is_whole, self.path.iterdir()))
+        ):
             raise RunError(
                 f"{self.path} exists and is not empty. Choose another --run-dir, or add --resume "
                 f"to go on with the run in it."
@@ -103,9 +106,9 @@ class RunFolder:
     def create(self, config):
         """Makes the folder and writes the configuration."""
         self.check_unused()
-        for folder in (self.checkpoints, self.snapshot(0).parent):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config, config.save)
+        self.mend()
 
     def check_same(self, saved, wanted):
         """Raises RunError, listing the fields, when two configurations differ."""
@@ -125,6 +128,7 @@ class RunFolder:
         if self.config.exists():
             saved = self.read_config()
             wanted = config.resolve(saved.train_images, saved.image_size, saved.num_classes)
+            wanted = dataclasses.replace(wanted, fingerprint=saved.fingerprint)
             self.check_same(saved, wanted)
 
     def read_config(self):
@@ -155,10 +159,13 @@ class RunFolder:
                     {name: float(cell) if cell else None for name, cell in row.items()}
                     for row in reader
                 ]
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{self.metrics} cannot be read: {error}") from error
         if set(reader.fieldnames or ()) != set(COLUMNS):
             raise RunError(f"{self.metrics} should have the columns {', '.join(COLUMNS)}.")
+        epochs = [row["epoch"] for row in rows]
+        if None in epochs or epochs != sorted(set(epochs)):
+            raise RunError(f"{self.metrics} cannot be read: its epochs should rise.")
         return rows
 
     def write_metrics(self, rows):
@@ -172,10 +179,13 @@ class RunFolder:
 
         write_atomically(self.metrics, write)
 
-    def clear_partial_files(self):
-        """Removes what a killed process left half-written."""
+    def mend(self):
+        """Removes what a killed process left half-written, and makes the folders that it had not
+        come to."""
         for path in self.path.rglob(".partial-*"):
             path.unlink()
+        for folder in (self.checkpoints, self.snapshot(0).parent):
+            folder.mkdir(exist_ok=True)
 
     def read_summary(self):
         """The final scores, or None while the run is not finished.
@@ -197,6 +207,10 @@ class RunFolder:
         """Writes summary.json, the sign of a finished run."""
         text = json.dumps(summary, indent=2) + "\n"
         write_atomically(self.summary, lambda path: path.write_text(text))
+
+
+def _is_whole(path):
+    return not path.name.startswith(".partial-")
 
 
 def _read_scores(path):

@@ -175,9 +175,11 @@ def main(argv=None):
     parser = build_parser()
     options = vars(parser.parse_args(argv))
     given = {name: value for name, value in options.items() if value is not None}
+    if hasattr(sys.stdout, "reconfigure"):  # file names need not be valid text
+        sys.stdout.reconfigure(errors="backslashreplace")
     resume, data_dir = given.pop("resume"), given.pop("data_dir", None)
     dataset, run_dir = given.get("dataset"), given.pop("run_dir", None)
-    if dataset is None and run_dir is None:
+    if dataset is None and not run_dir:
         parser.error("--dataset is required. Try: --dataset digits")
     folder = RunFolder(Path(run_dir or Path("runs", _slug(dataset))))
     try:
@@ -193,6 +195,7 @@ def main(argv=None):
 
     from cueco_tf import training
     from cueco_tf.data import DataError
+    from cueco_tf.files import in_one_line
 
     tf.get_logger().setLevel("ERROR")  # scoring three networks is no reason to warn of retracing
     try:
@@ -202,6 +205,8 @@ def main(argv=None):
     except KeyboardInterrupt:
         return _fail("stopped before training began, or while scoring.", 130)
     except (OSError, FloatingPointError, tf.errors.OpError) as error:
+        if isinstance(error, tf.errors.OpError):
+            error = in_one_line(error)
         if find(folder.checkpoints):
             error = f"{error}\nThe last good checkpoint stands: --resume goes on from it."
         return _fail(error, 1)
@@ -209,6 +214,8 @@ def main(argv=None):
 
 def _configure(folder, given, resume):
     """The configuration to train, or None when the run is finished already."""
+    if not _is_path(str(folder.path)):
+        raise RunError(f"--run-dir should be a path in UTF-8. Received: {str(folder.path)!r}")
     if resume and folder.config.exists():
         saved = folder.read_config()
         wanted = dataclasses.replace(saved, **given)
@@ -220,6 +227,13 @@ def _configure(folder, given, resume):
     config = RunConfig.for_dataset(**given)
     folder.check_unused()
     return config
+
+
+def _is_path(text):
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _slug(dataset):

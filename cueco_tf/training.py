@@ -25,7 +25,7 @@ def train(config, folder, data_dir=None, resume=False):
     """Trains a run, or goes on with it, and scores it.
 
     Args:
-        config: `RunConfig`.
+        config: `RunConfig`, the run's own where it is to be resumed.
         folder: `RunFolder`.
         data_dir: where TensorFlow Datasets keeps its sets, or None.
         resume: whether to go on with the run in the folder, if there is one.
@@ -37,15 +37,15 @@ def train(config, folder, data_dir=None, resume=False):
         ConfigError, RunError, DataError, CheckpointError: for what the user has to mend.
         FloatingPointError: when the loss is no longer finite.
     """
-    images = data.load(config.dataset, data_dir, config.image_size, config.holdout)
-    resolved = config.resolve(len(images.train), images.train.image_size, images.num_classes)
     started = resume and folder.config.exists()
     if started:
-        folder.check_same(config, resolved)
-        folder.clear_partial_files()
+        images = data.load_for(config, data_dir)
+        folder.mend()
     else:
-        folder.create(resolved)
-    config = resolved
+        images = data.load(config.dataset, data_dir, config.image_size, config.holdout)
+        config = config.resolve(len(images.train), images.train.image_size, images.num_classes)
+        config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
+        folder.create(config)
     with _strategy().scope():
         model = build_model(config)
     put_means_back = checkpoints.restore(folder.checkpoints, model) if started else None

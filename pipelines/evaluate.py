@@ -188,6 +188,7 @@ def _score_run(options):
     import tensorflow as tf
 
     from cueco_tf import data
+    from cueco_tf.files import in_one_line
     from cueco_tf.runs import load_run
 
     tf.get_logger().setLevel("ERROR")
@@ -203,7 +204,7 @@ def _score_run(options):
     try:
         return _score(run, images, options)
     except tf.errors.OpError as error:  # of a network, or of a file that is gone
-        raise EvaluationError(str(error).splitlines()[0]) from error
+        raise EvaluationError(in_one_line(error)) from error
 
 
 def _score(run, images, options):

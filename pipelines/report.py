@@ -77,6 +77,7 @@ def main(argv=None):
     import tensorflow as tf  # only after everything that is cheap has been checked
 
     from cueco_tf.data import DataError
+    from cueco_tf.files import in_one_line
 
     tf.get_logger().setLevel("ERROR")  # four networks are no reason to warn of retracing
     try:
@@ -84,8 +85,10 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("error: stopped; an earlier report stands as it was.", file=sys.stderr)
         return 130
-    except (RunError, DataError, CheckpointError, OSError, tf.errors.OpError) as error:
+    except (RunError, DataError, CheckpointError, OSError) as error:
         return _fail(error)
+    except tf.errors.OpError as error:
+        return _fail(in_one_line(error))
     print(f"Report: {page} ({page.stat().st_size / 1e6:.1f} MB)")
     return 0
 
