@@ -42,9 +42,12 @@ class ArraySplit:
     def image_size(self):
         return self.images.shape[1]
 
-    def training_batches(self, batch_size, augment, seed, first_step):
-        """Endless `((view1, view2), labels)` batches from `first_step` on."""
-        return views.from_arrays(self.images, self.labels, batch_size, augment, seed, first_step)[0]
+    def training_batches(self, batch_size, augment, seed, first_step, part=views.WHOLE):
+        """Endless `((view1, view2), labels)` batches from `first_step` on; of each only `part` is
+        made (see `views`)."""
+        return views.from_arrays(
+            self.images, self.labels, batch_size, augment, seed, first_step, part
+        )[0]
 
     def plain_batches(self, batch_size=256):
         """The images without augmentation, in order: uint8 batches."""

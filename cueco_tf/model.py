@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from cueco_tf import losses
+from cueco_tf import losses, replicas
 from cueco_tf.callbacks import HealthMonitor
 from cueco_tf.clusters import is_dead, normalize, usage_entropy
 from cueco_tf.encoders import build_projection_head
@@ -136,10 +136,10 @@ class CueCo(TwoViewModel):
             name="clusters",
         )
         self.means = {
-            name: keras.metrics.Mean(name=name)
+            name: replicas.Mean(name=name)
             for name in ("loss", "info_nce", "centroid_contrast", "cluster_variance")
         }
-        self.reseeded = keras.metrics.Sum(name="reseeded_clusters")
+        self.reseeded = replicas.Sum(name="reseeded_clusters")
         self.built = True
 
     def call(self, images, training=False):
@@ -227,7 +227,7 @@ class CueCo(TwoViewModel):
         return logs
 
     def fit(self, x, *args, **kwargs):
-        if not isinstance(x, tf.data.Dataset) and len(x) < self.queue_size:
+        if not hasattr(x, "element_spec") and len(x) < self.queue_size:
             warnings.warn(
                 f"The queue of {self.queue_size} keys is longer than the data set of {len(x)} "
                 f"images, so an image meets older keys of itself as negatives. Choose "
