@@ -35,6 +35,7 @@ class RunConfig:
     loss_weights: tuple = (1.0, 0.3, 0.3)
     assign_by: str = "key"
     symmetric: bool = False
+    sync_batchnorm: bool = False  # statistics of all replicas' images; slower
     warmup_epochs: float | None = None  # on the contrastive loss alone; None: three tenths of all
     crop_scale: tuple = (0.2, 1.0)
     flip: float = 0.5

@@ -67,13 +67,14 @@ class FileSplit:
             index = views.shuffled_indices(step, len(self), batch_size, seed)
             aspect, count, key = tf.gather(aspects, index), tf.shape(index)[0], (seed, step)
             boxes = [augment.crop_boxes(count, key, view, aspect) for view in (0, 1)]
-            own = views.part_of(part, count)
-            crops, kept = decoder(index[own], tf.stack(boxes, axis=1)[own])
-            places = tf.boolean_mask(tf.range(own.start, own.stop), kept)
+            places, own = views.places_of(part, count)
+            boxes = tf.gather(tf.stack(boxes, axis=1), places)
+            crops, kept = decoder(tf.gather(index, places), boxes)
+            places, own = tf.boolean_mask(places, kept), tf.math.count_nonzero(kept[:own])
             finished = tuple(
                 augment.finish(crops[:, view], key, view, places, count) for view in (0, 1)
             )
-            return finished, tf.gather(labels, tf.gather(index, places))
+            return finished, tf.gather(labels, tf.gather(index, places[:own]))
 
         # Two batches at a time: their images already decode in parallel.
         return views.steps_from(first_step).map(batch, num_parallel_calls=2).prefetch(2)
@@ -116,13 +117,11 @@ class _Decoder:
     def _decode(self, index, boxes):
         results = list(self.pool.map(self._try, index, boxes))
         kept = np.array([result is not None for result in results])
-        if len(index) and not kept.any():
+        if not kept.any():
             raise OSError(
                 f"Not one image of a batch can be read any more, such as {self.paths[index[0]]}"
             )
-        crops = [result for result in results if result is not None]
-        empty = np.zeros((0, boxes.shape[1], self.size, self.size, 3), np.uint8)
-        return np.stack(crops) if crops else empty, kept
+        return np.stack([result for result in results if result is not None]), kept
 
     def _try(self, i, boxes):
         path = self.paths[i]

@@ -10,11 +10,12 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from cueco_tf.views import WHOLE
-
 
 class ReplicatedModel(keras.Model):
-    """A model whose `train_step` sees a share of the global batch, of any size, even none.
+    """A model whose `train_step` sees a share of the global batch, of any size.
+
+    There are as many labels as images are its own. More images, which follow those, are others':
+    they serve the statistics of BatchNormalization, and enter neither losses nor state.
 
     The step computes with the numbers of all replicas (`gather`, `replica_sum`), so that what it
     logs is the same everywhere and what it learns does not depend on how many replicas there are.
@@ -57,7 +58,7 @@ class ReplicatedModel(keras.Model):
         """Makes the function that does one step, and among several processes one of our own, which
         takes a replica's logs as they are."""
         strategy = self.distribute_strategy
-        if own_part(strategy) == WHOLE or (self.train_function is not None and not force):
+        if own_part(strategy)[1] == 1 or (self.train_function is not None and not force):
             return super().make_train_function(force)
 
         def step(data):
@@ -100,13 +101,14 @@ class Sum(keras.metrics.Sum):
 
 
 def own_part(strategy):
-    """(index, count): which part of each batch this process's input pipeline has to make."""
+    """The part of each batch that this process has to make: see `views`."""
     resolver = getattr(strategy, "cluster_resolver", None)
     cluster = resolver.cluster_spec().as_dict() if resolver is not None else {}
     chiefs, workers = len(cluster.get("chief", ())), len(cluster.get("worker", ()))
     if chiefs + workers < 2:
-        return WHOLE
-    return resolver.task_id + (chiefs if resolver.task_type == "worker" else 0), chiefs + workers
+        return 0, 1, strategy.num_replicas_in_sync
+    index = resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
+    return index, chiefs + workers, strategy.num_replicas_in_sync
 
 
 def share_out(strategy, batches):
@@ -124,11 +126,14 @@ def share_out(strategy, batches):
     replicas = strategy.num_replicas_in_sync // own_part(strategy)[1]
 
     def divide(views, labels):
-        count = tf.shape(labels)[0]
+        own, count = tf.shape(labels)[0], tf.shape(views[0])[0]
+        whole = tf.logical_or(count > own, own < replicas)  # too few images for all
 
         def share(i):
-            own = slice(count * i // replicas, count * (i + 1) // replicas)
-            return tuple(view[own] for view in views), labels[own]
+            start, stop = own * i // replicas, own * (i + 1) // replicas
+            length = tf.where(whole, count, stop - start)
+            places = (start + tf.range(length)) % count
+            return tuple(tf.gather(view, places) for view in views), labels[start:stop]
 
         return tf.data.Dataset.range(replicas, output_type=tf.int32).map(share)
 

@@ -2,9 +2,13 @@
 
 Order and augmentation are functions of (seed, epoch, step): the batch of any step can be made
 without making those before it, so training resumes in the middle of an epoch with the very
-images it would have seen. Nor does a worker make what is another's: `part` is (index, count) of
-`count` workers that share each batch, and everybody's images get the views that they would get in
-one process.
+images it would have seen. Nor does a worker make what is another's: `part` is (index, count,
+replicas) of `count` workers with `replicas` replicas in all, and everybody's images get the views
+that they would get in one process.
+
+A batch smaller than the number of replicas goes to each of them whole, its own images first: an
+empty share crashes TensorFlow's kernels, and has no statistics for BatchNormalization. There are as
+many labels as images are its own.
 """
 
 import warnings
@@ -13,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 UNLABELLED = -1
-WHOLE = (0, 1)
+WHOLE = (0, 1, 1)
 
 
 def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOLE):
@@ -26,7 +30,7 @@ def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOL
         augment: function of `(images, seed)` that returns two views.
         seed: integer.
         first_step: integer: the step to begin with.
-        part: (index, count): the part of each batch to make. Defaults to all of it.
+        part: (index, count, replicas): what to make of each batch. Defaults to all of it.
 
     Returns:
         `(dataset, steps_per_epoch)`.
@@ -39,9 +43,9 @@ def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOL
 
     def batch(step):
         index = shuffled_indices(step, count, batch_size, seed)
-        own = part_of(part, tf.shape(index)[0])
-        views = _own_views(augment, tf.gather(images, index), (seed, step), own)
-        return views, tf.gather(labels, index[own])
+        places, own = places_of(part, tf.shape(index)[0])
+        views = _views_at(augment, tf.gather(images, index), (seed, step), places)
+        return views, tf.gather(labels, tf.gather(index, places[:own]))
 
     batches = steps_from(first_step).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE), steps_per_epoch
@@ -52,18 +56,20 @@ def steps_from(first_step):
     return tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).repeat()
 
 
-def part_of(part, size):
-    """The slice that a part is of a batch of `size`. Parts differ by one image at most, so a part
-    of a small batch may be empty."""
-    index, count = part
-    return slice(size * index // count, size * (index + 1) // count)
+def places_of(part, size):
+    """Which images of a batch of `size` a part consists of: their places, `(n,)` int32, and how
+    many of them, from the first, are its own. Parts differ by one own image at most."""
+    index, count, replicas = part
+    start, stop = size * index // count, size * (index + 1) // count
+    length = tf.where(size < replicas, size, stop - start)
+    return (start + tf.range(length)) % size, stop - start
 
 
-def _own_views(augment, images, seed, own):
-    """The views of a slice of a batch, as in the whole batch `images`."""
+def _views_at(augment, images, seed, places):
+    """The views that the images at `places` have in the whole batch `images`."""
     if hasattr(augment, "part"):
-        return augment.part(images[own], seed, tf.range(own.start, own.stop), tf.shape(images)[0])
-    return tuple(view[own] for view in augment(images, seed))
+        return augment.part(tf.gather(images, places), seed, places, tf.shape(images)[0])
+    return tuple(tf.gather(view, places) for view in augment(images, seed))
 
 
 def shuffled_indices(step, count, batch_size, seed):
@@ -115,15 +121,15 @@ def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoc
     def batch(number, element):
         images, views, labels = split(element)
         size = tf.shape(views[0] if images is None else images)[0]
-        own = part_of(part, size)
+        places, own = places_of(part, size)
         if views is None:
-            views = _own_views(augment, images, (tf.constant(seed, tf.int64), number), own)
-        else:
-            views = tuple(view[own] for view in views)
+            views = _views_at(augment, images, (tf.constant(seed, tf.int64), number), places)
+        elif part != WHOLE:
+            views = tuple(tf.gather(view, places) for view in views)
         if labels is None:
             labels = tf.fill((size,), UNLABELLED)
         labels = tf.cast(tf.reshape(labels, (-1,)), tf.int32)
-        return views, labels[own]
+        return views, tf.gather(labels, places[:own])
 
     batches = numbered.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE), steps_per_epoch
