@@ -5,6 +5,7 @@ the epoch under way, so that training goes on bit for bit, in the middle of an e
 """
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -89,13 +90,11 @@ def save(folder, model, keep=2):
     Raises:
         FloatingPointError: for a state that is not finite, which must not replace a good one.
     """
+    arrays = _arrays(model)
     step = int(model.step.numpy())
-    header = json.dumps({"format_version": FORMAT_VERSION, "step": step})
-    arrays = {name: variable.numpy() for name, variable in _variables(model).items()}
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise FloatingPointError(f"At step {step} the state is no longer finite ({name}).")
-    arrays[_HEADER] = np.frombuffer(header.encode(), np.uint8)
 
     def write(path):
         with open(path, "wb") as file:
@@ -104,6 +103,28 @@ def save(folder, model, keep=2):
     write_atomically(Path(folder, f"step-{step:09d}.npz"), write)
     for old in find(folder)[keep:]:
         old.unlink()
+
+
+def _arrays(model):
+    header = json.dumps({"format_version": FORMAT_VERSION, "step": int(model.step.numpy())})
+    arrays = {name: variable.numpy() for name, variable in _variables(model).items()}
+    return arrays | {_HEADER: np.frombuffer(header.encode(), np.uint8)}
+
+
+def pack(model):
+    """A model's whole state as bytes, for a process that has another copy of the model."""
+    file = io.BytesIO()
+    np.savez(file, **_arrays(model))
+    return file.getvalue()
+
+
+def unpack(content, model):
+    """Gives a compiled model with a built optimizer the state in what `pack` returned.
+
+    Returns:
+        A function that puts the epoch's running means back, as `restore` does.
+    """
+    return _assign("The state received", *_read(io.BytesIO(content)), _variables(model))
 
 
 def find(folder):
