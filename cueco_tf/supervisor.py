@@ -63,7 +63,7 @@ def exit_with_supervisor():
     """Ends this process when its supervisor dies, lest it hold on to the worker's port."""
 
     def watch():
-        sys.stdin.buffer.read()  # to the end of a pipe that nobody writes to
+        os.read(sys.stdin.fileno(), 1)  # returns at the end of a pipe that nobody writes to
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -50,8 +50,12 @@ class Workers:
 
         @tf.function
         def total(number):
-            context = tf.distribute.get_replica_context
-            return strategy.run(lambda n: context().all_reduce("SUM", n), (number,))
+            def sum_of_all(value):
+                context = tf.distribute.get_replica_context()
+                # The identity gives the value a device, without which it cannot be reduced.
+                return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
+
+            return strategy.run(sum_of_all, (number,))
 
         self._total = total
 

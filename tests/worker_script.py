@@ -48,6 +48,10 @@ def main(devices, several, path):
     logs = {f"log/{name}": values for name, values in history.items()}
     weights = {f"weight/{i:03d}": weight.numpy() for i, weight in enumerate(model.weights)}
     np.savez(f"{path}-{workers.index}.npz", **logs, **weights)
+
+    assert workers.any(workers.index == workers.count - 1) and not workers.any(False)
+    message = b"from the chief" if workers.is_chief else b""
+    assert workers.share(message) == b"from the chief" and workers.share(b"") == b""
     workers.agree(lambda: None)  # nobody leaves while another still needs the group
 
 
