@@ -17,8 +17,8 @@ LONG = 900  # seconds: a worker that ran for so long has made progress, and fail
 PAUSE = 15  # seconds, in which the survivors notice that the group is broken
 
 _SUPERVISED = "CUECO_TF_SUPERVISED"
-# Finished, refused, or stopped by SIGINT or SIGTERM: no reason to try again.
-_FINAL = (0, 2, 130, 143)
+# Finished, refused, diverged, or stopped by SIGINT or SIGTERM: no reason to try again.
+_FINAL = (0, 2, 3, 130, 143)
 
 
 def is_supervised():

@@ -37,7 +37,8 @@ Afterwards, in Python:
   run = cueco_tf.load_run("runs/digits")             # run.model.assign(images) -> clusters
 
 Watch a run with: tensorboard --logdir runs
-Exit codes: 0 finished, 1 failed, 2 a wrong value or unusable folder, 130/143 stopped and saved.
+Exit codes: 0 finished, 1 failed, 2 a wrong value or unusable folder, 3 the loss is no longer
+finite, 130/143 stopped and saved.
 """
 
 
@@ -192,9 +193,10 @@ def main(argv=None):
     except KeyboardInterrupt:
         return _fail("stopped before training began, or while scoring.", 130)
     except (OSError, FloatingPointError, tf.errors.OpError) as error:
+        code = 3 if isinstance(error, FloatingPointError) else 1
         if find(folder.checkpoints):
             error = f"{error}\nThe last good checkpoint stands: --resume goes on from it."
-        return _fail(error, 1)
+        return _fail(error, code)
 
 
 def _configure(folder, given, resume):

@@ -20,6 +20,7 @@ from cueco_tf.recording import (
 from cueco_tf.replicas import own_part, share_out
 from cueco_tf.run_folder import SCORES, RunError, score_table
 from cueco_tf.runs import build_model, save_network
+from cueco_tf.supervisor import is_supervised
 
 # The monitor looks at a sample, ten times a run: enough to see a trend, cheap enough to forget.
 _MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
@@ -80,8 +81,9 @@ def train(config, folder, data_dir, resume, workers):
             return 128 + received
         finally:
             progress.close()
-    # The others wait, for a chief without them counts as a broken group.
-    workers.agree(lambda: _finish(config, images, model, folder) if workers.is_chief else None)
+    if workers.is_chief:
+        _finish(config, images, model, folder)
+    workers.leave()
     return 0
 
 
@@ -216,7 +218,9 @@ class _StopSignal:
 
     def _note(self, number, frame):
         self.received = signal.Signals(number)
-        signal.signal(number, self._former[number])
+        # A cluster's manager may send it to a supervisor, who hands it on, and to its child.
+        if not is_supervised():
+            signal.signal(number, self._former[number])
         # `print` is not safe in a signal handler: the progress bar may be writing.
         os.write(1, f"\n{self.received.name}: saving after this step ...\n".encode())
 

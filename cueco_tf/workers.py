@@ -108,6 +108,17 @@ class Workers:
                 raise Refused(f"{message.decode()} (worker {index})")
         return result
 
+    def leave(self):
+        """Waits until all are here: a group that a worker has left counts as broken.
+
+        The chief comes last, with all its work done, and does not mind who is gone.
+        """
+        try:
+            self._exchange(b"")
+        except tf.errors.OpError:
+            if not self.is_chief:
+                raise
+
     def _exchange(self, message):
         """Everybody's messages, in the order of the workers."""
         if self.count == 1:
