@@ -17,7 +17,7 @@ from cueco_tf import checkpoints
 SCRIPT = Path(__file__).with_name("worker_script.py")
 TINY = [
     *("--dataset", "digits", "--width", "8", "--batch-size", "256", "--queue-size", "300"),
-    *("--epochs", "4", "--image-size", "8", "--sync-batchnorm"),
+    *("--epochs", "8", "--image-size", "8", "--sync-batchnorm"),
 ]
 
 
