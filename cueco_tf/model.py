@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from cueco_tf import losses, replicas
+from cueco_tf import losses
 from cueco_tf.callbacks import HealthMonitor
 from cueco_tf.clusters import is_dead, normalize, usage_entropy
 from cueco_tf.encoders import build_projection_head
@@ -136,10 +136,10 @@ class CueCo(TwoViewModel):
             name="clusters",
         )
         self.means = {
-            name: replicas.Mean(name=name)
+            name: keras.metrics.Mean(name=name)
             for name in ("loss", "info_nce", "centroid_contrast", "cluster_variance")
         }
-        self.reseeded = replicas.Sum(name="reseeded_clusters")
+        self.reseeded = keras.metrics.Sum(name="reseeded_clusters")
         self.built = True
 
     def call(self, images, training=False):

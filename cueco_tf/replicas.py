@@ -86,20 +86,6 @@ class ReplicatedModel(keras.Model):
                 self.optimizer.build(self.trainable_variables)
 
 
-class Mean(keras.metrics.Mean):
-    """A mean of numbers that are the same on all replicas: reading it takes no communication."""
-
-    def add_variable(self, *args, **kwargs):
-        return super().add_variable(*args, **kwargs | {"aggregation": "only_first_replica"})
-
-
-class Sum(keras.metrics.Sum):
-    """A sum of numbers that are the same on all replicas, counted once."""
-
-    def add_variable(self, *args, **kwargs):
-        return super().add_variable(*args, **kwargs | {"aggregation": "only_first_replica"})
-
-
 def own_part(strategy):
     """The part of each batch that this process has to make: see `views`."""
     resolver = getattr(strategy, "cluster_resolver", None)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from cueco_tf.augment import TwoViews
-from cueco_tf.replicas import Mean, ReplicatedModel, own_part, share_out
+from cueco_tf.replicas import ReplicatedModel, own_part, share_out
 from cueco_tf.views import check_images, from_arrays, from_dataset
 
 DEFAULT_BATCH_SIZE = 256
@@ -88,7 +88,7 @@ class TwoViewModel(ReplicatedModel):
                 name="online_probe",
             )
             self.probe.build((None, encoder.output_shape[-1]))
-            self.probe_accuracy = Mean(name="online_top1")
+            self.probe_accuracy = keras.metrics.Mean(name="online_top1")
 
     def fit(
         self,
