@@ -1,5 +1,7 @@
 """Workers make parts of the batches that one process would make whole."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -66,8 +68,8 @@ def test_files_and_one_that_breaks_later(cifar, tmp_path):
         return split.training_batches(8, AUGMENT, 0, 0, part)
 
     assert_parts_make_up_the_whole(make, 2, 4, 4, 1e-2)  # batches of 8, 3, 8, 3
-    (tmp_path / "3.png").write_bytes(b"broken")
-    with pytest.warns(UserWarning, match=r"Skipped .*3\.png"):
+    Path(split.paths[3]).write_bytes(b"broken")
+    with pytest.warns(UserWarning, match="Skipped"):
         labels = [
             labels.numpy() for worker in range(2) for _, labels in make((worker, 2, 2)).take(2)
         ]
