@@ -114,22 +114,41 @@ class TwoViews:
             Two float32 tensors of the shape of `images`, pixels 0 to 255.
         """
         count = tf.shape(images)[0]
-        boxes = [self.crop_boxes(count, seed, view) for view in (0, 1)]
-        return tuple(self._render(images, seed, view, boxes[view]) for view in (0, 1))
+        return self.part(images, seed, tf.range(count), count)
 
-    def finish(self, crops, seed, view):
+    def part(self, images, seed, places, total):
+        """Makes two views of some images of a batch: the views they get as part of it, so that a
+        worker need not augment the others' images.
+
+        Args:
+            images: `(n, height, width, 3)`, pixels 0 to 255, any dtype.
+            seed: two integers.
+            places: `(n,)` int32 in [0, total): where in the batch the images stand.
+            total: integer, the length of the batch.
+
+        Returns:
+            Two float32 tensors of the shape of `images`, pixels 0 to 255.
+        """
+        boxes = [tf.gather(self.crop_boxes(total, seed, view), places) for view in (0, 1)]
+        return tuple(
+            self._render(images, seed, view, boxes[view], places, total) for view in (0, 1)
+        )
+
+    def finish(self, crops, seed, view, places, total):
         """Does everything but the crop, for images that were cropped while they were decoded.
 
         Args:
-            crops: `(batch, height, width, 3)`, pixels 0 to 255, any dtype.
+            crops: `(n, height, width, 3)`, pixels 0 to 255, any dtype.
             seed: two integers.
             view: 0 or 1.
+            places: `(n,)` int32 in [0, total): where in the batch the crops stand.
+            total: integer, the length of the batch.
 
         Returns:
             float32, of the shape of `crops`, pixels 0 to 255.
         """
         whole = tf.tile(tf.constant([[0.0, 0.0, 1.0, 1.0]]), (tf.shape(crops)[0], 1))
-        return self._render(crops, seed, view, whole)
+        return self._render(crops, seed, view, whole, places, total)
 
     def crop_boxes(self, count, seed, view, aspect=1.0):
         """Draws the crops of one view.
@@ -157,12 +176,11 @@ class TwoViews:
         seed = tf.random.experimental.stateless_fold_in(seed, 2 * purpose + view)
         return tf.random.stateless_uniform(shape, seed)
 
-    def _render(self, images, seed, view, boxes):
+    def _render(self, images, seed, view, boxes, places, total):
         count = tf.shape(images)[0]
         height, width = images.shape[1:3]
-        flip, gray, blur, sigma, solarise, *jitter = tf.unstack(
-            self._uniforms((10, count), seed, view, 1), num=10
-        )
+        draws = tf.gather(self._uniforms((10, total), seed, view, 1), places, axis=1)
+        flip, gray, blur, sigma, solarise, *jitter = tf.unstack(draws, num=10)
         top, left, bottom, right = tf.unstack(boxes, axis=1)
         flipped = flip < self.flip
         left, right = tf.where(flipped, right, left), tf.where(flipped, left, right)

@@ -5,6 +5,7 @@ the epoch under way, so that training goes on bit for bit, in the middle of an e
 """
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -73,14 +74,20 @@ def new_folder(path):
 
 def _variables(model):
     """All state by its place in the order of declaration: Keras numbers its names anew in each
-    process, and another model before this one would shift them."""
+    process, and another model before this one would shift them.
+
+    Each comes as the tuple of its copies on this process's replicas, which all hold the same. Read
+    as a whole, Keras's metrics are summed over replicas: that would count ours several times, and
+    wait for the other processes when the chief alone saves.
+    """
+    copies = model.distribute_strategy.experimental_local_results
     groups = {
         "weight": model.weights,
         "optimizer": model.optimizer.variables,
         "metric": model.metrics_variables,
     }
     return {
-        f"{group}/{i:04d}": variable
+        f"{group}/{i:04d}": copies(variable.value)
         for group, variables in groups.items()
         for i, variable in enumerate(variables)
     }
@@ -92,13 +99,11 @@ def save(folder, model, keep=2):
     Raises:
         FloatingPointError: for a state that is not finite, which must not replace a good one.
     """
+    arrays = _arrays(model)
     step = int(model.step.numpy())
-    header = json.dumps({"format_version": FORMAT_VERSION, "step": step})
-    arrays = {name: variable.numpy() for name, variable in _variables(model).items()}
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise FloatingPointError(f"At step {step} the state is no longer finite ({name}).")
-    arrays[_HEADER] = np.frombuffer(header.encode(), np.uint8)
 
     def write(path):
         with open(path, "wb") as file:
@@ -107,6 +112,28 @@ def save(folder, model, keep=2):
     write_atomically(Path(folder, f"step-{step:09d}.npz"), write)
     for old in find(folder)[keep:]:
         old.unlink()
+
+
+def _arrays(model):
+    header = json.dumps({"format_version": FORMAT_VERSION, "step": int(model.step.numpy())})
+    arrays = {name: copies[0].numpy() for name, copies in _variables(model).items()}
+    return arrays | {_HEADER: np.frombuffer(header.encode(), np.uint8)}
+
+
+def pack(model):
+    """A model's whole state as bytes, for a process that has another copy of the model."""
+    file = io.BytesIO()
+    np.savez(file, **_arrays(model))
+    return file.getvalue()
+
+
+def unpack(content, model):
+    """Gives a compiled model with a built optimizer the state in what `pack` returned.
+
+    Returns:
+        A function that puts the epoch's running means back, as `restore` does.
+    """
+    return _assign("The state received", *_read(io.BytesIO(content)), _variables(model))
 
 
 def find(folder):
@@ -169,18 +196,18 @@ def _assign(path, header, arrays, variables):
     if variables.keys() != arrays.keys():
         odd = sorted(variables.keys() ^ arrays.keys())[0]
         raise CheckpointError(f"{path} is of another model: {odd!r} is in one of them only.")
-    for name, variable in variables.items():
-        if tuple(variable.shape) != arrays[name].shape:
+    for name, (copy, *_) in variables.items():
+        if tuple(copy.shape) != arrays[name].shape:
             raise CheckpointError(
-                f"{path} is of another model: {name} should have shape {tuple(variable.shape)}. "
+                f"{path} is of another model: {name} should have shape {tuple(copy.shape)}. "
                 f"Received: {arrays[name].shape}"
             )
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
-    means = [(v, arrays[name]) for name, v in variables.items() if name.startswith("metric/")]
 
-    def put_means_back():
-        for variable, value in means:
-            variable.assign(value)
+    def put_back(prefix=""):
+        for name, copies in variables.items():
+            if name.startswith(prefix):
+                for copy in copies:
+                    copy.assign(arrays[name])
 
-    return put_means_back
+    put_back()
+    return lambda: put_back("metric/")

@@ -43,6 +43,7 @@ class RunConfig:
     loss_weights: tuple = (1.0, 0.3, 0.3)
     assign_by: str = "key"
     symmetric: bool = False
+    sync_batchnorm: bool = False  # statistics of all replicas' images; slower
     warmup_epochs: float | None = None  # on the contrastive loss alone; None: three tenths of all
     ramp_epochs: float = 0.0  # over which the weights of the clustering losses rise
     refresh_epochs: float = 0.0  # so often k-means makes the clusters anew; 0: never

@@ -43,9 +43,12 @@ class ArraySplit:
     def image_size(self):
         return self.images.shape[1]
 
-    def training_batches(self, batch_size, augment, seed, first_step):
-        """Endless `((view1, view2), labels)` batches from `first_step` on."""
-        return views.from_arrays(self.images, self.labels, batch_size, augment, seed, first_step)[0]
+    def training_batches(self, batch_size, augment, seed, first_step, part=views.WHOLE):
+        """Endless `((view1, view2), labels)` batches from `first_step` on; of each only `part` is
+        made (see `views`)."""
+        return views.from_arrays(
+            self.images, self.labels, batch_size, augment, seed, first_step, part
+        )[0]
 
     def plain_batches(self, batch_size=256):
         """The images without augmentation, in order: uint8 batches."""
@@ -125,10 +128,10 @@ def _load(name, data_dir, image_size):
 
 
 def load_for(config, data_dir=None):
-    """The data set of a run, as it was when the run was trained.
+    """The data set of a run, as it was when the run was begun.
 
     Args:
-        config: the run's resolved `RunConfig`.
+        config: the run's `RunConfig`; one that is not yet resolved takes the set as it is.
         data_dir: as in `load`.
 
     Returns:
@@ -138,10 +141,10 @@ def load_for(config, data_dir=None):
         DataError: as in `load`, and for a set that has changed since.
     """
     images = load(config.dataset, data_dir, config.image_size, config.holdout)
-    found, known = (
-        (len(images.train), images.num_classes),
-        (config.train_images, config.num_classes),
-    )
+    if config.train_images is None:
+        return images
+    found = (len(images.train), images.num_classes)
+    known = (config.train_images, config.num_classes)
     if found != known:
         raise DataError(
             f"{config.dataset} has changed since the run was trained: it had {known[0]} training "
@@ -162,11 +165,11 @@ def _hold_out(images, share):
     if not 2 <= count <= len(images.train) - 2:
         raise DataError(
             f"A holdout of {share} leaves {len(images.train) - count} training images and {count} "
-            f"to score on: at least 2 of each are needed."
+            f"to score on: 2 of each are needed."
         )
     order = np.random.default_rng(0).permutation(len(images.train))
-    test, train = (images.train.take(np.sort(part)) for part in (order[:count], order[count:]))
-    return dataclasses.replace(images, train=train, test=test)
+    held, rest = (images.train.take(np.sort(part)) for part in (order[:count], order[count:]))
+    return dataclasses.replace(images, train=rest, test=held)
 
 
 def imagenet100_classes():

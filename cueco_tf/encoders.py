@@ -28,8 +28,9 @@ class FusedBatchNormalization(layers.BatchNormalization):
 
     About 12 % more training steps a second on a CPU. Two differences to the stock layer: the
     moving variance follows the unbiased (Bessel-corrected) batch variance, as in PyTorch, and the
-    moving statistics are averaged over replicas instead of drifting apart. `to_stock_layers` turns
-    a network into one that plain Keras can load.
+    moving statistics are averaged over replicas instead of drifting apart. With
+    `synchronized=True` it computes as the stock layer does, with the statistics of all replicas.
+    `to_stock_layers` turns a network into one that plain Keras can load.
     """
 
     def __init__(self, **kwargs):
@@ -43,7 +44,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
         return super().add_weight(*args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
-        if not training or not self.trainable or len(inputs.shape) != 4:
+        fused = training and self.trainable and len(inputs.shape) == 4 and not self.synchronized
+        if not fused:
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs,
@@ -69,6 +71,7 @@ def to_stock_layers(network):
         if "dtype" in config:
             config["dtype"] = "float32"
         if isinstance(layer, FusedBatchNormalization):
+            config["synchronized"] = False  # of no use in one process, nor to other backends
             return layers.BatchNormalization.from_config(config)
         return layer.__class__.from_config(config)
 
@@ -77,7 +80,7 @@ def to_stock_layers(network):
     return copy
 
 
-def _conv(x, filters, kernel, strides=1):
+def _conv(x, filters, kernel, strides, synchronized):
     x = layers.Conv2D(
         filters,
         kernel,
@@ -86,10 +89,10 @@ def _conv(x, filters, kernel, strides=1):
         use_bias=False,
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out"),
     )(x)
-    return FusedBatchNormalization(**_BATCH_NORM)(x)
+    return FusedBatchNormalization(synchronized=synchronized, **_BATCH_NORM)(x)
 
 
-def _block(x, width, strides, bottleneck):
+def _block(x, width, strides, bottleneck, synchronized):
     out = width * 4 if bottleneck else width
     shortcut = x
     if strides != 1 or x.shape[-1] != out:
@@ -98,18 +101,18 @@ def _block(x, width, strides, bottleneck):
             # of its time on a CPU. TensorFlow's gradient of the strided one corrupts memory where
             # the input has fewer channels than a vector register has lanes (8 or 16).
             shortcut = layers.AveragePooling2D(1, strides)(shortcut)
-        shortcut = _conv(shortcut, out, 1)
+        shortcut = _conv(shortcut, out, 1, 1, synchronized)
     if bottleneck:
-        x = layers.ReLU()(_conv(x, width, 1))
-        x = layers.ReLU()(_conv(x, width, 3, strides))
-        x = _conv(x, out, 1)
+        x = layers.ReLU()(_conv(x, width, 1, 1, synchronized))
+        x = layers.ReLU()(_conv(x, width, 3, strides, synchronized))
+        x = _conv(x, out, 1, 1, synchronized)
     else:
-        x = layers.ReLU()(_conv(x, width, 3, strides))
-        x = _conv(x, out, 3)
+        x = layers.ReLU()(_conv(x, width, 3, strides, synchronized))
+        x = _conv(x, out, 3, 1, synchronized)
     return layers.ReLU()(layers.Add()([x, shortcut]))
 
 
-def build_encoder(name="resnet18", width=64, image_size=32, stem=None):
+def build_encoder(name="resnet18", width=64, image_size=32, stem=None, sync_batchnorm=False):
     """Builds a residual network that turns images into features h.
 
     Args:
@@ -120,6 +123,8 @@ def build_encoder(name="resnet18", width=64, image_size=32, stem=None):
         image_size: integer >= 8, the height and width of the images. Defaults to 32.
         stem: `"small"` (3x3 convolution, stride 1, no pooling), `"imagenet"` (7x7, stride 2, then
             3x3 max-pooling, stride 2), or None, which takes the small one up to 64 pixels.
+        sync_batchnorm: whether BatchNormalization takes its statistics over the images of all
+            replicas, as one device would, instead of each replica's own. Defaults to False.
 
     Returns:
         A functional `keras.Model` from images `(n, image_size, image_size, 3)`, pixels 0 to 255 of
@@ -145,13 +150,14 @@ def build_encoder(name="resnet18", width=64, image_size=32, stem=None):
     inputs = keras.Input((image_size, image_size, 3), name="images")
     x = layers.Rescaling(1.0 / 127.5, offset=-1.0)(inputs)
     if stem == "small":
-        x = layers.ReLU()(_conv(x, width, 3))
+        x = layers.ReLU()(_conv(x, width, 3, 1, sync_batchnorm))
     else:
-        x = layers.ReLU()(_conv(x, width, 7, 2))
+        x = layers.ReLU()(_conv(x, width, 7, 2, sync_batchnorm))
         x = layers.MaxPooling2D(3, 2, padding="same")(x)
     for stage, count in enumerate(blocks):
         for block in range(count):
-            x = _block(x, width * 2**stage, 2 if stage > 0 and block == 0 else 1, bottleneck)
+            strides = 2 if stage > 0 and block == 0 else 1
+            x = _block(x, width * 2**stage, strides, bottleneck, sync_batchnorm)
     features = layers.GlobalAveragePooling2D(dtype="float32", name="features")(x)
     return keras.Model(inputs, features, name=name)
 

@@ -63,10 +63,11 @@ class FileSplit:
             return self
         return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
 
-    def training_batches(self, batch_size, augment, seed, first_step):
+    def training_batches(self, batch_size, augment, seed, first_step, part=views.WHOLE):
         """Endless `((view1, view2), labels)` batches from `first_step` on.
 
-        An image that turns out to be unreadable is left out of its batch, with a warning.
+        An image that turns out to be unreadable is left out of its batch, with a warning. Of each
+        batch only `part` is decoded (see `views`).
         """
         decoder = _Decoder(self.paths, self.image_size)
         labels = self.labels
@@ -79,13 +80,17 @@ class FileSplit:
             index = views.shuffled_indices(step, len(self), batch_size, seed)
             aspect, count, key = tf.gather(aspects, index), tf.shape(index)[0], (seed, step)
             boxes = [augment.crop_boxes(count, key, view, aspect) for view in (0, 1)]
-            crops, kept = decoder(index, tf.stack(boxes, axis=1))
-            finished = tuple(augment.finish(crops[:, view], key, view) for view in (0, 1))
-            return finished, tf.boolean_mask(tf.gather(labels, index), kept)
+            places, own = views.places_of(part, count)
+            boxes = tf.gather(tf.stack(boxes, axis=1), places)
+            crops, kept = decoder(tf.gather(index, places), boxes)
+            places, own = tf.boolean_mask(places, kept), tf.math.count_nonzero(kept[:own])
+            finished = tuple(
+                augment.finish(crops[:, view], key, view, places, count) for view in (0, 1)
+            )
+            return finished, tf.gather(labels, tf.gather(index, places[:own]))
 
-        steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
         # Two batches at a time: their images already decode in parallel.
-        return steps.map(batch, num_parallel_calls=2).prefetch(2)
+        return views.steps_from(first_step).map(batch, num_parallel_calls=2).prefetch(2)
 
     def plain_batches(self, batch_size=256):
         """The central crop of each image, in order: uint8 batches.

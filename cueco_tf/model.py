@@ -164,18 +164,18 @@ class CueCo(TwoViewModel):
     def train_step(self, data):
         views, labels = data  # two (batch, height, width, 3), (batch,)
         query_views, key_views = (views, views[::-1]) if self.symmetric else (views[:1], views[1:])
-        directions = len(query_views)
+        directions, own = len(query_views), ops.shape(labels)[0]
 
         # The key encoder moves first, and gets no gradient.
         momentum = cosine_momentum(*self.key_momentum, self.step.value, self.schedule[0])
         self.key_encoder.follow(self.encoder, momentum)
         self.key_head.follow(self.head, momentum)
-        keys = ops.concatenate([self.key_head(self.key_encoder(view)) for view in key_views])
+        keys = ops.concatenate([self.key_head(self.key_encoder(v))[:own] for v in key_views])
         keys = normalize(keys)  # (directions * batch, dim)
         all_keys = self.gather(keys, directions)  # those of all replicas
 
         with tf.GradientTape() as tape:
-            features = ops.concatenate([self.encoder(view, training=True) for view in query_views])
+            features = ops.concatenate([self.encoder(v, training=True)[:own] for v in query_views])
             queries = normalize(self.head(features, training=True))
             assignments = self.clusters.assign(keys if self.assign_by == "key" else queries)
             terms = self.loss_terms(queries, keys, assignments)  # three (directions * batch,)
@@ -254,7 +254,7 @@ class CueCo(TwoViewModel):
         return logs
 
     def fit(self, x, *args, **kwargs):
-        if not isinstance(x, tf.data.Dataset) and len(x) < self.queue_size:
+        if not hasattr(x, "element_spec") and len(x) < self.queue_size:
             warnings.warn(
                 f"The queue of {self.queue_size} keys is longer than the data set of {len(x)} "
                 f"images, so an image meets older keys of itself as negatives. Choose "

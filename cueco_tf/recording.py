@@ -7,6 +7,7 @@ import keras
 from tqdm import tqdm
 
 from cueco_tf import checkpoints
+from cueco_tf.encoders import to_stock_layers
 from cueco_tf.evaluation import knn_accuracy
 from cueco_tf.run_folder import COLUMNS
 from cueco_tf.runs import inference_network, save_network
@@ -27,10 +28,15 @@ class KnnMonitor(keras.callbacks.Callback):
         super().__init__()
         self.train, self.test, self.every, self.epochs = train, test, every, epochs
 
+    def on_train_begin(self, logs=None):
+        # A copy, for the model's own `predict` would wait for the other replicas' processes.
+        self.encoder = to_stock_layers(self.model.encoder)
+
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0 or epoch + 1 == self.epochs:
+            self.encoder.set_weights(self.model.encoder.get_weights())
             train_x, test_x = (
-                self.model.encoder.predict(split.plain_batches(), verbose=0)
+                self.encoder.predict(split.plain_batches(), verbose=0)
                 for split in (self.train, self.test)
             )
             logs["knn_top1"] = knn_accuracy(train_x, self.train.labels, test_x, self.test.labels)
@@ -38,6 +44,47 @@ class KnnMonitor(keras.callbacks.Callback):
 
 class Interrupted(Exception):
     """Training was asked to stop, and its state is saved."""
+
+
+class StopTogether(keras.callbacks.Callback):
+    """Ends the training of all workers after the same step, once one of them is told to.
+
+    Args:
+        workers: `Workers`.
+        stop_requested: function without arguments: whether this worker was told to.
+    """
+
+    def __init__(self, workers, stop_requested):
+        super().__init__()
+        self.workers, self.stop_requested = workers, stop_requested
+        self._agreed = False
+
+    def agreed(self):
+        """Whether all workers stop after the step that they have done."""
+        return self._agreed if self.workers.count > 1 else self.stop_requested()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.workers.count > 1:
+            self._agreed = self.workers.any(self.stop_requested())
+        if self.agreed() and not self.workers.is_chief:
+            raise Interrupted  # the chief does so as soon as the state is saved
+
+
+class ResumedMeans(keras.callbacks.Callback):
+    """Puts back the running means of the epoch under way, which Keras resets when it begins.
+
+    Args:
+        put_back: what `checkpoints.restore` returned.
+    """
+
+    def __init__(self, put_back):
+        super().__init__()
+        self.put_back = put_back
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.put_back is not None:
+            self.put_back()
+        self.put_back = None
 
 
 class RunRecorder(keras.callbacks.Callback):
@@ -48,15 +95,13 @@ class RunRecorder(keras.callbacks.Callback):
         config: resolved `RunConfig`.
         stop_requested: function without arguments; once it returns True, the state is saved after
             the step under way and `Interrupted` is raised.
-        put_means_back: what `checkpoints.restore` returned, or None.
     """
 
     SAVE_EVERY = 600  # seconds: an epoch may last hours
 
-    def __init__(self, folder, config, stop_requested, put_means_back=None):
+    def __init__(self, folder, config, stop_requested):
         super().__init__()
-        self.folder, self.config = folder, config
-        self.stop_requested, self.put_means_back = stop_requested, put_means_back
+        self.folder, self.config, self.stop_requested = folder, config, stop_requested
         self.total_steps = config.epochs * config.steps_per_epoch
 
     def on_train_begin(self, logs=None):
@@ -67,9 +112,6 @@ class RunRecorder(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.first_batch_at = None
-        if self.put_means_back is not None and self.step % self.config.steps_per_epoch:
-            self.put_means_back()
-        self.put_means_back = None
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1

@@ -25,7 +25,9 @@ def build_model(config):
         warmup = round(warmup * steps_per_epoch)
     rise = int(config.learning_rate_warmup * total_steps)
     keras.utils.set_random_seed(config.seed)
-    encoder = build_encoder(config.encoder, config.width, config.image_size)
+    encoder = build_encoder(
+        config.encoder, config.width, config.image_size, sync_batchnorm=config.sync_batchnorm
+    )
     model = CueCo(
         encoder,
         config.clusters,

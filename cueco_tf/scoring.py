@@ -49,6 +49,9 @@ def score_network(network, train, test, seed=0, linear=True):
 def score_clusters(model, test):
     """What a model's own centroids and online probe say of a test split.
 
+    By copies of its networks: the model may be one of several replicas in as many processes, whose
+    `predict` would wait for the others.
+
     Args:
         model: `CueCo`.
         test: labelled split.
@@ -58,12 +61,12 @@ def score_clusters(model, test):
         `centroid_ari` (None before the first k-means).
     """
     scores = dict.fromkeys(("online_top1", "centroid_nmi", "centroid_acc", "centroid_ari"))
-    h = features(model.encoder, test)
+    h = features(to_stock_layers(model.encoder), test)
     if model.num_classes is not None:
         predicted = ops.convert_to_numpy(model.probe(h)).argmax(axis=1)
         scores["online_top1"] = float(np.mean(predicted == test.labels))
     if model.clusters.started:
-        z = evaluation.normalize(model.head.predict(h, verbose=0))
+        z = evaluation.normalize(to_stock_layers(model.head).predict(h, verbose=0))
         own = evaluation.clustering_scores(test.labels, model.nearest_centroids(z))
         scores |= {f"centroid_{name}": value for name, value in own.items()}
     return scores

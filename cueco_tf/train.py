@@ -2,13 +2,16 @@
 
 import argparse
 import dataclasses
+import json
 import os
 import sys
 from pathlib import Path
 
 from cueco_tf.checkpoints import CheckpointError, find
 from cueco_tf.config import ConfigError, RunConfig
+from cueco_tf.distribution import CHOICES, ClusterError, find_cluster
 from cueco_tf.run_folder import RunError, RunFolder, score_table
+from cueco_tf.supervisor import exit_with_supervisor, is_supervised, supervise
 
 _DESCRIPTION = """\
 Trains CueCo on images without labels and leaves a run folder with a working encoder.
@@ -34,7 +37,8 @@ Afterwards, in Python:
   run = cueco_tf.load_run("runs/digits")             # run.model.assign(images) -> clusters
 
 Watch a run with: tensorboard --logdir runs
-Exit codes: 0 finished, 1 failed, 2 a wrong value or unusable folder, 130/143 stopped and saved.
+Exit codes: 0 finished, 1 failed, 2 a wrong value or unusable folder, 3 the loss is no longer
+finite, 130/143 stopped and saved.
 """
 
 
@@ -93,6 +97,21 @@ def build_parser():
         help="decoupled; 1e-3 acts about like PyTorch's 1e-4 at momentum 0.9",
     )
     training.add_argument("--seed", type=int, metavar="N")
+
+    scale = parser.add_argument_group("several devices")
+    scale.add_argument(
+        "--distribute",
+        default="auto",
+        metavar="HOW",
+        help=f"{', '.join(CHOICES)}: one device, all GPUs of this machine, or the processes that "
+        "TF_CONFIG or Slurm names; auto takes what it finds (the default)",
+    )
+    scale.add_argument(
+        "--sync-batchnorm",
+        action="store_true",
+        default=None,
+        help="BatchNormalization over the images of all devices, for the result of a single one",
+    )
 
     method = parser.add_argument_group("method")
     method.add_argument(
@@ -178,17 +197,21 @@ def main(argv=None):
     if hasattr(sys.stdout, "reconfigure"):  # file names need not be valid text
         sys.stdout.reconfigure(errors="backslashreplace")
     resume, data_dir = given.pop("resume"), given.pop("data_dir", None)
+    distribute = given.pop("distribute")
     dataset, run_dir = given.get("dataset"), given.pop("run_dir", None)
     if dataset is None and not run_dir:
         parser.error("--dataset is required. Try: --dataset digits")
     folder = RunFolder(Path(run_dir or Path("runs", _slug(dataset))))
     try:
-        config = _configure(folder, given, resume)
-    except (ConfigError, RunError, OSError) as error:
+        cluster = find_cluster(distribute)
+        if cluster is not None and not is_supervised():
+            return supervise(sys.argv[1:] if argv is None else argv, cluster)
+        # Among several workers the chief does this, once all are there to hear of it.
+        config = _configure(folder, given, resume) if cluster is None else None
+    except (ConfigError, RunError, ClusterError, OSError) as error:
         return _fail(error, 2)
-    if config is None:
-        print(f"The run in {folder.path} is finished.\n\n{score_table(folder.read_summary())}")
-        return 0
+    if cluster is None and config is None:
+        return _finished(folder)
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf  # only after everything that is cheap has been checked
@@ -196,20 +219,29 @@ def main(argv=None):
     from cueco_tf import training
     from cueco_tf.data import DataError
     from cueco_tf.files import in_one_line
+    from cueco_tf.workers import Refused, join
 
     tf.get_logger().setLevel("ERROR")  # scoring three networks is no reason to warn of retracing
     try:
-        return training.train(config, folder, data_dir, resume)
-    except (ConfigError, RunError, DataError, CheckpointError) as error:
+        if cluster is not None:
+            exit_with_supervisor()
+        workers = join(distribute, cluster is not None)
+        if cluster is not None:
+            config = _configure_together(workers, folder, given, resume)
+            if config is None:
+                return _finished(folder) if workers.is_chief else 0
+        return training.train(config, folder, data_dir, resume, workers)
+    except (ConfigError, RunError, DataError, CheckpointError, Refused) as error:
         return _fail(error, 2)
     except KeyboardInterrupt:
         return _fail("stopped before training began, or while scoring.", 130)
     except (OSError, FloatingPointError, tf.errors.OpError) as error:
+        code = 3 if isinstance(error, FloatingPointError) else 1
         if isinstance(error, tf.errors.OpError):
             error = in_one_line(error)
         if find(folder.checkpoints):
             error = f"{error}\nThe last good checkpoint stands: --resume goes on from it."
-        return _fail(error, 1)
+        return _fail(error, code)
 
 
 def _configure(folder, given, resume):
@@ -234,6 +266,23 @@ def _is_path(text):
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
         return False
+
+
+def _configure_together(workers, folder, given, resume):
+    """What `_configure` returned to the chief."""
+
+    def configure():
+        return _configure(folder, given, resume) if workers.is_chief else None
+
+    config = workers.agree(configure, ConfigError, RunError, OSError)
+    fields = None if config is None else dataclasses.asdict(config)
+    fields = json.loads(workers.share(json.dumps(fields).encode()))
+    return None if fields is None else RunConfig(**fields)
+
+
+def _finished(folder):
+    print(f"The run in {folder.path} is finished.\n\n{score_table(folder.read_summary())}")
+    return 0
 
 
 def _slug(dataset):

@@ -6,13 +6,21 @@ import shlex
 import signal
 
 import keras
-import tensorflow as tf
 
 from cueco_tf import checkpoints, data, scoring
 from cueco_tf.encoders import to_stock_layers
-from cueco_tf.recording import Interrupted, KnnMonitor, Progress, RunRecorder
-from cueco_tf.run_folder import SCORES, score_table
+from cueco_tf.recording import (
+    Interrupted,
+    KnnMonitor,
+    Progress,
+    ResumedMeans,
+    RunRecorder,
+    StopTogether,
+)
+from cueco_tf.replicas import own_part, share_out
+from cueco_tf.run_folder import SCORES, RunError, score_table
 from cueco_tf.runs import build_model, save_network
+from cueco_tf.supervisor import is_supervised
 
 # The monitor looks at a sample, ten times a run: enough to see a trend, cheap enough to forget.
 _MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
@@ -21,7 +29,7 @@ _SCORED_TRAIN, _SCORED_TEST = 50_000, 10_000
 _RAW_LIMIT = 5_000_000  # numbers in the training images
 
 
-def train(config, folder, data_dir=None, resume=False):
+def train(config, folder, data_dir, resume, workers):
     """Trains a run, or goes on with it, and scores it.
 
     Args:
@@ -29,60 +37,110 @@ def train(config, folder, data_dir=None, resume=False):
         folder: `RunFolder`.
         data_dir: where TensorFlow Datasets keeps its sets, or None.
         resume: whether to go on with the run in the folder, if there is one.
+        workers: `Workers`; the chief's configuration, folder and `resume` count.
 
     Returns:
         The exit code: 0 when finished, 128 + the signal's number when stopped by SIGINT or SIGTERM.
 
     Raises:
-        ConfigError, RunError, DataError, CheckpointError: for what the user has to mend.
+        ConfigError, RunError, DataError, CheckpointError, Refused: for what the user has to mend.
         FloatingPointError: when the loss is no longer finite.
     """
-    started = resume and folder.config.exists()
-    if started:
-        images = data.load_for(config, data_dir)
-        folder.mend()
-    else:
-        images = data.load(config.dataset, data_dir, config.image_size, config.holdout)
+    images = _load(config, data_dir, workers)
+    if config.train_images is None:  # else it is that of a run which was begun earlier
         config = config.resolve(len(images.train), images.train.image_size, images.num_classes)
         config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
-        folder.create(config)
-    with _strategy().scope():
+    with workers.strategy.scope():
         model = build_model(config)
-    put_means_back = checkpoints.restore(folder.checkpoints, model) if started else None
-    _introduce(config, images, model, folder)
+
+    def open_folder():
+        if workers.is_chief:
+            return _open(folder, config, model, resume)
+
+    put_means_back = workers.agree(open_folder, RunError, checkpoints.CheckpointError, OSError)
+    if workers.count > 1:
+        put_means_back = checkpoints.unpack(workers.share(checkpoints.pack(model)), model)
+    if workers.is_chief:
+        _introduce(config, images, model, folder)
 
     with _StopSignal() as stop:
         progress = Progress(config.epochs * config.steps_per_epoch)
-        callbacks = [
-            keras.callbacks.TensorBoard(folder.logs, write_graph=False),
-            RunRecorder(folder, config, lambda: stop.received is not None, put_means_back),
-            progress,
-        ]
-        if images.test is not None:
-            sample = images.train.sample(_MONITOR_TRAIN), images.test.sample(_MONITOR_TEST)
-            every = max(1, config.epochs // _MONITORED)
-            callbacks.insert(0, KnnMonitor(*sample, every, config.epochs))
+        callbacks = _callbacks(config, images, folder, progress, stop, workers)
+        if int(model.step.numpy()) % config.steps_per_epoch:
+            callbacks.append(ResumedMeans(put_means_back))
         try:
             _fit(model, config, images.train, callbacks)
         except Interrupted:
             progress.close()
+            # Another worker may have got the signal.
+            received = stop.received or signal.SIGTERM
             where = ["--run-dir", str(folder.path), *(["--data-dir", data_dir] if data_dir else [])]
-            print(
-                f"Stopped by {stop.received.name}; the state at step {int(model.step.numpy())} is "
-                f"saved. Go on with: python -m cueco_tf.train {shlex.join(where)} --resume"
-            )
-            return 128 + stop.received
+            if workers.is_chief:
+                print(
+                    f"Stopped by {received.name}; the state at step {int(model.step.numpy())} is "
+                    f"saved. Go on with: python -m cueco_tf.train {shlex.join(where)} --resume"
+                )
+            return 128 + received
         finally:
             progress.close()
-    _finish(config, images, model, folder)
+    if workers.is_chief:
+        _finish(config, images, model, folder)
+    workers.leave()
     return 0
 
 
-def _strategy():
-    """All GPUs of the machine where there are several, else the one device."""
-    if len(tf.config.list_logical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
+def _load(config, data_dir, workers):
+    """The data set, the same on all workers.
+
+    The chief comes first: on a shared disk it may unpack what the others then find.
+    """
+    loaded = []
+
+    def load(turn):
+        if turn:
+            loaded.append(data.load_for(config, data_dir))
+
+    workers.agree(lambda: load(workers.is_chief), data.DataError)
+    workers.agree(lambda: load(not workers.is_chief), data.DataError)
+    images = loaded[0]
+    size = f"{len(images.train)} training images, {images.num_classes} classes"
+    found = f"{size} (fingerprint {images.train.fingerprint()[:12]})"
+    chief_found = workers.share(found.encode()).decode()
+
+    def compare():
+        if found != chief_found:
+            raise data.DataError(f"The chief found {chief_found} in {config.dataset}, not {found}.")
+
+    workers.agree(compare, data.DataError)
+    return images
+
+
+def _open(folder, config, model, resume):
+    """Makes the run folder, or loads the newest state in it into the model.
+
+    Returns:
+        What `checkpoints.restore` returns.
+    """
+    if not (resume and folder.config.exists()):
+        folder.create(config)
+        return None
+    folder.check_same(folder.read_config(), config)
+    folder.mend()
+    return checkpoints.restore(folder.checkpoints, model)
+
+
+def _callbacks(config, images, folder, progress, stop, workers):
+    """What watches and records the run: nearly all of it the chief's."""
+    together = StopTogether(workers, lambda: stop.received is not None)
+    if not workers.is_chief:
+        return [together]
+    monitors = []
+    if images.test is not None:
+        sample = images.train.sample(_MONITOR_TRAIN), images.test.sample(_MONITOR_TEST)
+        every = max(1, config.epochs // _MONITORED)
+        monitors = [KnnMonitor(*sample, every, config.epochs)]
+    board = keras.callbacks.TensorBoard(folder.logs, write_graph=False)
+    return [together, *monitors, board, RunRecorder(folder, config, together.agreed), progress]
 
 
 def _introduce(config, images, model, folder):
@@ -101,11 +159,14 @@ def _introduce(config, images, model, folder):
 
 def _fit(model, config, split, callbacks):
     """Trains from the model's step to the end, beginning with what is left of the epoch."""
-    per_epoch = config.steps_per_epoch
+    per_epoch, strategy = config.steps_per_epoch, model.distribute_strategy
     while (step := int(model.step.numpy())) < config.epochs * per_epoch:
         epoch, done = divmod(step, per_epoch)
+        batches = split.training_batches(
+            config.batch_size, model.augment, config.seed, step, own_part(strategy)
+        )
         model.fit(
-            split.training_batches(config.batch_size, model.augment, config.seed, step),
+            share_out(strategy, batches),
             initial_epoch=epoch,
             epochs=epoch + 1 if done else config.epochs,
             steps_per_epoch=per_epoch - done,
@@ -162,7 +223,9 @@ class _StopSignal:
 
     def _note(self, number, frame):
         self.received = signal.Signals(number)
-        signal.signal(number, self._former[number])
+        # A cluster's manager may send it to a supervisor, who hands it on, and to its child.
+        if not is_supervised():
+            signal.signal(number, self._former[number])
         # `print` is not safe in a signal handler: the progress bar may be writing.
         os.write(1, f"\n{self.received.name}: saving after this step ...\n".encode())
 

@@ -1,4 +1,4 @@
-"""What methods that learn from two views share: data into `fit`, schedules, replicas, the probe.
+"""What methods that learn from two views share: data into `fit`, schedules, the probe.
 
 A method (CueCo here; MoCo, SimCLR, BYOL and others could join) subclasses `TwoViewModel` and
 writes its own `train_step`.
@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from cueco_tf.augment import TwoViews
+from cueco_tf.replicas import ReplicatedModel, own_part, share_out
 from cueco_tf.views import check_images, from_arrays, from_dataset
 
 DEFAULT_BATCH_SIZE = 256
@@ -20,7 +21,7 @@ DEFAULT_BATCH_SIZE = 256
 WARMUP_SHARE = 0.3
 
 
-class TwoViewModel(keras.Model):
+class TwoViewModel(ReplicatedModel):
     """An encoder trained on pairs of views; the subclass's `train_step` says how.
 
     Weights: `step`, int64, the number of steps done; `schedule`, int64, (total steps, warm-up
@@ -106,6 +107,8 @@ class TwoViewModel(keras.Model):
             x: `(n, height, width, 3)` array, pixels 0 to 255, uint8 or float; or a batched
                 `tf.data.Dataset` of images, of `(images, labels)`, or of ready-made views
                 `(view1, view2)` or `((view1, view2), labels)`, which reach the encoder untouched.
+                Batches are those of all replicas together. What `replicas.share_out` returns is
+                taken as it is, with `steps_per_epoch`.
             y: `(n,)` integer labels for the online probe, -1 where unknown. Only with an array.
             batch_size: integer >= 1, defaults to 256. Only with an array.
             epochs, verbose, callbacks, initial_epoch, steps_per_epoch: as in `keras.Model.fit`.
@@ -118,20 +121,26 @@ class TwoViewModel(keras.Model):
             FloatingPointError: when the loss becomes NaN or infinite.
         """
         first_step = int(self.step.numpy())
-        if isinstance(x, tf.data.Dataset):
+        strategy = self.distribute_strategy
+        part = own_part(strategy)
+        if isinstance(x, tf.distribute.DistributedDataset):
+            batches = x
+        elif isinstance(x, tf.data.Dataset):
             if y is not None or batch_size is not None:
                 raise ValueError("With a dataset, `y` and `batch_size` are part of it.")
             batches, steps_per_epoch = from_dataset(
-                x, self.augment, self.image_shape, self.seed, first_step, steps_per_epoch
+                x, self.augment, self.image_shape, self.seed, first_step, steps_per_epoch, part
             )
+            batches = share_out(strategy, batches)
         else:
             images, labels = check_images(x, self.image_shape), self._check_labels(x, y)
             batch_size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
             if batch_size < 1:
                 raise ValueError(f"`batch_size` should be at least 1. Received: {batch_size}")
             batches, whole_epoch = from_arrays(
-                images, labels, batch_size, self.augment, self.seed, first_step
+                images, labels, batch_size, self.augment, self.seed, first_step, part
             )
+            batches = share_out(strategy, batches)
             steps_per_epoch = steps_per_epoch or whole_epoch
         self._set_schedule(first_step, epochs - initial_epoch, steps_per_epoch)
         return super().fit(
@@ -177,37 +186,6 @@ class TwoViewModel(keras.Model):
         self.schedule.assign([total, int(WARMUP_SHARE * total) if warmup is None else warmup])
 
     # The pieces a `train_step` is made of.
-
-    def gather(self, values, parts=1):
-        """Joins the values of all replicas, in the order of one global batch.
-
-        Args:
-            values: `(parts * batch, ...)`: a replica's share of each of `parts` global batches.
-            parts: integer.
-
-        Returns:
-            `(parts * global batch, ...)`, the same on every replica, without gradient.
-        """
-        values = ops.stop_gradient(values)
-        context = tf.distribute.get_replica_context()
-        if context.num_replicas_in_sync == 1:
-            return values
-        # One collective, along the batch: the parts travel side by side.
-        tail = values.shape[1:]
-        beside = ops.swapaxes(ops.reshape(values, (parts, -1, *tail)), 0, 1)
-        gathered = context.all_gather(beside, axis=0)
-        return ops.reshape(ops.swapaxes(gathered, 0, 1), (-1, *tail))
-
-    def replica_sum(self, value):
-        """Sum of a scalar over all replicas."""
-        context = tf.distribute.get_replica_context()
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
-
-    def minimise(self, loss, tape):
-        """Takes a gradient step on this replica's share of the global loss (gradients are summed
-        over replicas, so the share has to be a sum divided by the *global* batch)."""
-        variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
 
     def probe_loss(self, features, labels):
         """The online probe's loss on features that get no gradient from it.

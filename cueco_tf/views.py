@@ -2,7 +2,13 @@
 
 Order and augmentation are functions of (seed, epoch, step): the batch of any step can be made
 without making those before it, so training resumes in the middle of an epoch with the very
-images it would have seen.
+images it would have seen. Nor does a worker make what is another's: `part` is (index, count,
+replicas) of `count` workers with `replicas` replicas in all, and everybody's images get the views
+that they would get in one process.
+
+A batch smaller than the number of replicas goes to each of them whole, its own images first: an
+empty share crashes TensorFlow's kernels, and has no statistics for BatchNormalization. There are as
+many labels as images are its own.
 """
 
 import warnings
@@ -11,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 UNLABELLED = -1
+WHOLE = (0, 1, 1)
 
 
-def from_arrays(images, labels, batch_size, augment, seed, first_step):
+def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOLE):
     """Endless batches from images held in memory, shuffled anew each epoch.
 
     Args:
@@ -23,6 +30,7 @@ def from_arrays(images, labels, batch_size, augment, seed, first_step):
         augment: function of `(images, seed)` that returns two views.
         seed: integer.
         first_step: integer: the step to begin with.
+        part: (index, count, replicas): what to make of each batch. Defaults to all of it.
 
     Returns:
         `(dataset, steps_per_epoch)`.
@@ -35,11 +43,33 @@ def from_arrays(images, labels, batch_size, augment, seed, first_step):
 
     def batch(step):
         index = shuffled_indices(step, count, batch_size, seed)
-        return augment(tf.gather(images, index), (seed, step)), tf.gather(labels, index)
+        places, own = places_of(part, tf.shape(index)[0])
+        views = _views_at(augment, tf.gather(images, index), (seed, step), places)
+        return views, tf.gather(labels, tf.gather(index, places[:own]))
 
-    steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
-    dataset = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    return dataset, steps_per_epoch
+    batches = steps_from(first_step).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE), steps_per_epoch
+
+
+def steps_from(first_step):
+    """An endless data set of the numbers of the steps, int64."""
+    return tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).repeat()
+
+
+def places_of(part, size):
+    """Which images of a batch of `size` a part consists of: their places, `(n,)` int32, and how
+    many of them, from the first, are its own. Parts differ by one own image at most."""
+    index, count, replicas = part
+    start, stop = size * index // count, size * (index + 1) // count
+    length = tf.where(size < replicas, size, stop - start)
+    return (start + tf.range(length)) % size, stop - start
+
+
+def _views_at(augment, images, seed, places):
+    """The views that the images at `places` have in the whole batch `images`."""
+    if hasattr(augment, "part"):
+        return augment.part(tf.gather(images, places), seed, places, tf.shape(images)[0])
+    return tuple(tf.gather(view, places) for view in augment(images, seed))
 
 
 def shuffled_indices(step, count, batch_size, seed):
@@ -58,8 +88,8 @@ def shuffled_indices(step, count, batch_size, seed):
     )
 
 
-def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoch=None):
-    """Batches from a user's batched `tf.data.Dataset`.
+def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoch=None, part=WHOLE):
+    """Batches from a user's batched `tf.data.Dataset`, which yields the same on all workers.
 
     Its elements may be images; `(images, labels)`, the second of rank 1; `(view1, view2)`, the
     second of rank 4; or `((view1, view2), labels)`. Ready-made views pass through untouched.
@@ -90,11 +120,16 @@ def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoc
 
     def batch(number, element):
         images, views, labels = split(element)
+        size = tf.shape(views[0] if images is None else images)[0]
+        places, own = places_of(part, size)
         if views is None:
-            views = augment(images, (tf.constant(seed, tf.int64), number))
+            views = _views_at(augment, images, (tf.constant(seed, tf.int64), number), places)
+        elif part != WHOLE:
+            views = tuple(tf.gather(view, places) for view in views)
         if labels is None:
-            labels = tf.fill((tf.shape(views[0])[0],), UNLABELLED)
-        return views, tf.cast(tf.reshape(labels, (-1,)), tf.int32)
+            labels = tf.fill((size,), UNLABELLED)
+        labels = tf.cast(tf.reshape(labels, (-1,)), tf.int32)
+        return views, tf.gather(labels, places[:own])
 
     batches = numbered.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE), steps_per_epoch

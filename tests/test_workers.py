@@ -1,0 +1,127 @@
+"""Several devices and several real processes do what one does; and survive the loss of one."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cueco_tf import checkpoints
+
+SCRIPT = Path(__file__).with_name("worker_script.py")
+TINY = [
+    *("--dataset", "digits", "--width", "8", "--batch-size", "256", "--queue-size", "300"),
+    *("--epochs", "8", "--image-size", "8", "--sync-batchnorm"),
+]
+
+
+def environments(count):
+    """An environment for each of some workers on this machine."""
+    if count == 1:
+        return [dict(os.environ)]
+    with_port = []
+    for _ in range(count):
+        listener = socket.create_server(("127.0.0.1", 0))
+        with_port.append((listener, f"127.0.0.1:{listener.getsockname()[1]}"))
+    for listener, _ in with_port:
+        listener.close()
+    cluster = {"worker": [address for _, address in with_port]}
+    configs = ({"cluster": cluster, "task": {"type": "worker", "index": i}} for i in range(count))
+    return [{**os.environ, "TF_CONFIG": json.dumps(config)} for config in configs]
+
+
+def start(command, environment):
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(processes):
+    outputs = [process.communicate()[0] for process in processes]
+    codes = [process.returncode for process in processes]
+    return codes, outputs
+
+
+def trajectory(folder, processes, devices):
+    """What each of the processes came to."""
+    path = folder / f"{processes}-{devices}"
+    several = "several" if processes > 1 else "alone"
+    command = [SCRIPT, devices, several, path]
+    codes, outputs = finish([start(command, each) for each in environments(processes)])
+    assert codes == [0] * processes, outputs
+    return [np.load(f"{path}-{i}.npz") for i in range(processes)]
+
+
+@pytest.mark.slow
+def test_devices_and_processes_follow_one_device(tmp_path):
+    (one,) = trajectory(tmp_path, 1, 1)
+    assert one["log/usage_entropy"][-1] > 0  # the clusters have started
+    for processes, devices in ((1, 4), (2, 1), (3, 1)):
+        results = trajectory(tmp_path, processes, devices)
+        for name in one.files:
+            case = f"{processes} processes, {devices} devices: {name}"
+            np.testing.assert_allclose(
+                results[0][name], one[name], rtol=2e-3, atol=2e-4, err_msg=case
+            )
+            for other in results[1:]:
+                np.testing.assert_array_equal(other[name], results[0][name], err_msg=case)
+
+
+def train(tmp_path, name, environment, index):
+    """A worker of a run; each names a folder of its own, and only the chief may make its."""
+    run_dir = tmp_path / name if index == 0 else tmp_path / f"{name}-worker{index}"
+    return start(["-m", "cueco_tf.train", *TINY, "--run-dir", run_dir], environment)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_nothing_but_time(tmp_path):
+    undisturbed = list(enumerate(environments(2)))
+    # The chief comes up last.
+    pair = [train(tmp_path, "undisturbed", each, i) for i, each in reversed(undisturbed)]
+    codes, outputs = finish(pair)
+    assert codes == [0, 0], outputs
+    assert "Run folder" in outputs[1] and "Run folder" not in outputs[0]
+
+    pair = [train(tmp_path, "disturbed", each, i) for i, each in enumerate(environments(2))]
+    saved = tmp_path / "disturbed" / "checkpoints"
+    while not checkpoints.find(saved):
+        assert all(process.poll() is None for process in pair), finish(pair)
+        time.sleep(0.1)
+    os.kill(child_of(pair[1].pid), signal.SIGKILL)
+    codes, outputs = finish(pair)
+    assert codes == [0, 0], outputs
+    assert "was killed by SIGKILL" in outputs[1] and "Worker 0 failed" in outputs[0], outputs
+    assert "from step 0" in outputs[0] and outputs[0].count("training images") == 2
+
+    ends = [
+        np.load(checkpoints.find(tmp_path / name / "checkpoints")[0])
+        for name in ("undisturbed", "disturbed")
+    ]
+    for name in ends[0].files:
+        np.testing.assert_array_equal(ends[0][name], ends[1][name], err_msg=name)
+    scores = [
+        (tmp_path / name / "summary.json").read_text() for name in ("undisturbed", "disturbed")
+    ]
+    assert scores[0] == scores[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disturbed", "undisturbed"]
+
+    # A folder that holds a run is refused by all, in the chief's words.
+    pair = [train(tmp_path, "disturbed", each, i) for i, each in enumerate(environments(2))]
+    codes, outputs = finish(pair)
+    assert codes == [2, 2] and all("exists and is not empty" in text for text in outputs), outputs
+
+
+def child_of(pid):
+    """The process that a supervisor runs."""
+    (children,) = Path(f"/proc/{pid}/task").glob("*/children")
+    return int(children.read_text().split()[0])
