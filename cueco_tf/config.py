@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 DATASETS = ("digits", "cifar10", "cifar100", "imagenet100", "folder:PATH", "tfds:NAME")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 ENCODER_NAMES = ("resnet10", "resnet18", "resnet34", "resnet50")
 
 
@@ -42,6 +43,8 @@ class RunConfig:
     gray: float = 0.2
     blur: float | None = None  # None: 0.5 and 0.2 for images above 64 pixels, else 0
     solarise: float | None = None
+    precision: str = "float32"  # of activations and gradients; all state is float32
+    jit: bool = False  # compile the step with XLA, which rounds and draws differently
     seed: int = 0
     train_images: int | None = None  # filled in by `resolve`, as is what follows
     num_classes: int | None = None
@@ -82,6 +85,8 @@ class RunConfig:
         for name in ("flip", "gray", "blur", "solarise"):
             value = getattr(self, name)
             yield name, "in [0, 1]", value is None or 0 <= value <= 1
+        yield "precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS
+        yield "jit", "true or false", isinstance(self.jit, bool)
         yield "seed", "in [0, 2**31)", 0 <= self.seed < 2**31
 
     @classmethod

@@ -85,6 +85,15 @@ def build_parser():
         metavar="X",
         help="decoupled; 1e-3 acts about like PyTorch's 1e-4 at momentum 0.9",
     )
+    training.add_argument(
+        "--precision",
+        metavar="NAME",
+        help="float32 (the default), mixed_bfloat16 or mixed_float16; weights, queue and clusters "
+        "stay float32",
+    )
+    training.add_argument(
+        "--jit", action="store_true", default=None, help="compile the training step with XLA"
+    )
     training.add_argument("--seed", type=int, metavar="N")
 
     method = parser.add_argument_group("method")

@@ -53,9 +53,6 @@ class TwoViewModel(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        # Keras would otherwise compile `fit` and `predict` with XLA, which is slow on a CPU;
-        # `compile(jit_compile=True)` still asks for it.
-        self.supports_jit = False
         if len(encoder.input_shape) != 4 or len(encoder.output_shape) != 2:
             raise ValueError(
                 "`encoder` should map images (n, height, width, 3) to features (n, features). "
