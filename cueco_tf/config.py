@@ -10,6 +10,7 @@ from pathlib import Path
 from cueco_tf.config_values import ConfigError, as_declared, each_once
 
 DATASETS = ("digits", "cifar10", "cifar100", "imagenet100", "folder:PATH", "tfds:NAME")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Below, rounding of a similarity in float32 (6e-8) is no longer small against the temperature.
 MINIMUM_TEMPERATURE = 1e-4
 _LARGEST = 2**14  # of what has no bound of its own: far above all use, far below overflow
@@ -54,6 +55,8 @@ class RunConfig:
     blur: float | None = None  # None: 0.5 and 0.2 for images above 64 pixels, else 0
     solarise: float | None = None
     holdout: float = 0.0  # share of the training images to score on, in place of the test split
+    precision: str = "float32"  # of activations and gradients; all state is float32
+    jit: bool = False  # compile the step with XLA, which rounds and draws differently
     seed: int = 0
     train_images: int | None = None  # filled in by `resolve`, as is what follows
     num_classes: int | None = None
@@ -118,6 +121,7 @@ class RunConfig:
             value = getattr(self, name)
             yield name, "in [0, 1]", value is None or 0 <= value <= 1
         yield "holdout", "in [0, 1)", 0 <= self.holdout < 1
+        yield "precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS
         yield "seed", "in [0, 2**31)", 0 <= self.seed < 2**31
 
     @classmethod

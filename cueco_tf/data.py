@@ -21,8 +21,7 @@ from cueco_tf import files, image_files, views
 from cueco_tf.config import DATASETS
 
 _SMALL = 64  # pixels: up to here a TFDS set is held in memory, above it is streamed
-_LARGE_SIZE = 224
-_TEST_SHARE = 0.2
+_LARGE_SIZE, _TEST_SHARE = 224, 0.2
 
 
 class DataError(ValueError):
@@ -97,9 +96,8 @@ def load(name, data_dir=None, image_size=None, holdout=0.0):
             `TFDS_DATA_DIR`, which beats `~/tensorflow_datasets`. Empty means unset.
         image_size: integer, the height and width to train at, or None for the native size (224 for
             images above 64 pixels).
-        holdout: float in [0, 1): a random part of the training split, the same each time, to put
-            in the place of the test split, so that options can be chosen without looking at the
-            latter. Defaults to 0.
+        holdout: float in [0, 1): a part of the training split, drawn once and for all, that takes
+            the place of the test split, to choose options by. Defaults to 0.
 
     Returns:
         `ImageSet`.
@@ -161,13 +159,12 @@ def load_for(config, data_dir=None):
 def _hold_out(images, share):
     if images.train.labels is None:
         raise DataError(f"{images.name} has no labels, so nothing held out could be scored.")
-    count = round(share * len(images.train))
-    if not 2 <= count <= len(images.train) - 2:
-        raise DataError(
-            f"A holdout of {share} leaves {len(images.train) - count} training images and {count} "
-            f"to score on: 2 of each are needed."
-        )
-    order = np.random.default_rng(0).permutation(len(images.train))
+    total = len(images.train)
+    count = round(share * total)
+    if not 2 <= count <= total - 2:
+        left = f"{total - count} training images and {count} to score on"
+        raise DataError(f"A holdout of {share} leaves {left}: 2 of each are needed.")
+    order = np.random.default_rng(0).permutation(total)
     held, rest = (images.train.take(np.sort(part)) for part in (order[:count], order[count:]))
     return dataclasses.replace(images, train=rest, test=held)
 

@@ -33,11 +33,6 @@ class FusedBatchNormalization(layers.BatchNormalization):
     `to_stock_layers` turns a network into one that plain Keras can load.
     """
 
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        # Keras would otherwise compile `predict` with XLA, which is slow on a CPU.
-        self.supports_jit = False
-
     def add_weight(self, *args, **kwargs):
         if not kwargs.get("trainable", True):
             kwargs["aggregation"] = "mean"
@@ -148,7 +143,8 @@ def build_encoder(name="resnet18", width=64, image_size=32, stem=None, sync_batc
     blocks, bottleneck = ENCODERS[name]
 
     inputs = keras.Input((image_size, image_size, 3), name="images")
-    x = layers.Rescaling(1.0 / 127.5, offset=-1.0)(inputs)
+    # In float32 under any policy: bfloat16 would round pixels to integers.
+    x = layers.Rescaling(1.0 / 127.5, offset=-1.0, dtype="float32")(inputs)
     if stem == "small":
         x = layers.ReLU()(_conv(x, width, 3, 1, sync_batchnorm))
     else:

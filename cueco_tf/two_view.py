@@ -54,9 +54,6 @@ class TwoViewModel(ReplicatedModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        # Keras would otherwise compile `fit` and `predict` with XLA, which is slow on a CPU;
-        # `compile(jit_compile=True)` still asks for it.
-        self.supports_jit = False
         if len(encoder.input_shape) != 4 or len(encoder.output_shape) != 2:
             raise ValueError(
                 "`encoder` should map images (n, height, width, 3) to features (n, features). "
@@ -89,6 +86,11 @@ class TwoViewModel(ReplicatedModel):
             )
             self.probe.build((None, encoder.output_shape[-1]))
             self.probe_accuracy = keras.metrics.Mean(name="online_top1")
+
+    def compile(self, *args, jit_compile=False, **kwargs):
+        """As in `keras.Model`, but without XLA unless `jit_compile=True` asks for it: which of the
+        two is faster has not been measured on GPUs, where Keras would choose XLA."""
+        super().compile(*args, jit_compile=jit_compile, **kwargs)
 
     def fit(
         self,

@@ -6,6 +6,8 @@ from go to the others as messages, so that all begin at the same step with the s
 whatever order they come up.
 """
 
+import os
+
 import numpy as np
 import tensorflow as tf
 
@@ -100,12 +102,13 @@ class Workers:
             result = attempt()
         except errors as error:
             refusal = error
-        messages = self._exchange(b"" if refusal is None else str(refusal).encode())
+        # A path in the message need not be valid text.
+        messages = self._exchange(b"" if refusal is None else os.fsencode(str(refusal)))
         if refusal is not None:
             raise refusal
         for index, message in enumerate(messages):
             if message:
-                raise Refused(f"{message.decode()} (worker {index})")
+                raise Refused(f"{os.fsdecode(message)} (worker {index})")
         return result
 
     def leave(self):

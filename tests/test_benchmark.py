@@ -1,22 +1,113 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from pipelines import benchmark
+from pipelines.benchmarking.measuring import Comparison, alternate, text_table
+
+
+def run(*arguments):
+    return benchmark.main([str(argument) for argument in arguments])
+
+
+def sides(path):
+    """The sides of the only comparison in a result, checked against its own values."""
+    result = json.loads(path.read_text())
+    (comparison,) = result["comparisons"]
+    first = next(iter(comparison["sides"].values()))["values"]
+    for side in comparison["sides"].values():
+        ratios = sorted(own / other for own, other in zip(side["values"], first, strict=True))
+        assert len(ratios) % 2 == 1 and side["ratio"] == ratios[len(ratios) // 2]
+        assert all(value > 0 for value in side["values"])
+    return result, comparison["sides"]
+
+
+def test_sides_are_measured_in_turn_and_the_order_turns_around(capsys):
+    order = []
+
+    def side(name, values):
+        values = iter(values)
+        return lambda: order.append(name) or next(values)
+
+    measured = alternate(
+        "work", "s", {"a": side("a", [1.0, 4.0, 2.0]), "b": side("b", [3.0, 4.0, 10.0])}, 3
+    )
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert measured.ratios("b") == [3.0, 1.0, 5.0]
+    assert measured.as_dict()["sides"]["b"] == {
+        "median": 4.0,
+        "ratio": 3.0,  # of the rounds, not of the medians
+        "values": [3.0, 4.0, 10.0],
+    }
+    assert "round 2 of 3" in capsys.readouterr().out
+
+
+def test_a_table_keeps_its_columns_in_line():
+    rows = list(Comparison("work", "images/s", {"one": [1000.0], "another": [2500.0]}).rows())
+    assert text_table(rows).splitlines() == [
+        "work     images/s  ratio  least  most",
+        "one         1,000      1      1     1",
+        "another     2,500    2.5    2.5   2.5",
+    ]
 
 
 def test_inference_times_both_sides_in_turn(digits_export, tmp_path, capsys):
     out = tmp_path / "result.json"
-    arguments = ["inference", digits_export, "--images", 64, "--rounds", 3, "--output", out]
-    assert benchmark.main([str(argument) for argument in arguments]) == 0
-    result = json.loads(out.read_text())
-    ratios = sorted(onnx / tensorflow for tensorflow, onnx in result["pairs"])
-    assert len(ratios) == 3 and result["ratio"] == pytest.approx(ratios[1])
-    assert result["precision"] == "float32"
-    assert result["tensorflow_batch_size"] in (32, 64)
-    shown = capsys.readouterr().out
-    assert "ONNX Runtime, batches of 32" in shown and "(median of 3 pairs)" in shown
+    assert run("inference", digits_export, "--images", 64, "--rounds", 3, "--output", out) == 0
+    result, both = sides(out)
+    assert list(both) == ["TensorFlow", "ONNX Runtime"]
+    assert result["facts"]["precision"] == "float32"
+    assert result["facts"]["batch size in TensorFlow"] in (32, 64)
+    assert result["machine"]["versions"]["tensorflow"]
+    assert "ONNX Runtime" in capsys.readouterr().out
+
+
+def test_clustering_is_measured_against_the_first_loss_alone(tmp_path):
+    out = tmp_path / "result.json"
+    small = ("--width", 1, "--batch-size", 2, "--steps", 1, "--queue-size", 8, "--clusters", 3)
+    assert run("clustering", *small, "--rounds", 1, "--output", out) == 0
+    result, both = sides(out)
+    assert list(both) == ["first loss alone", "CueCo"]
+    share = result["facts"]["share of the clustering in a step"]
+    assert share == pytest.approx(1 - both["CueCo"]["ratio"])
+
+
+def test_views_are_made_three_ways(tmp_path):
+    out = tmp_path / "result.json"
+    small = ("--image-size", 8, "--batch-size", 4, "--steps", 1)
+    assert run("views", *small, "--rounds", 1, "--output", out) == 0
+    assert len(sides(out)[1]) == 3
+
+
+def test_folders_are_read_two_ways_and_what_is_extrapolated_says_so(tmp_path, capsys):
+    out = tmp_path / "result.json"
+    small = ("--files", 8, "--pixels", 40, "--image-size", 16, "--batch-size", 4, "--steps", 1)
+    assert run("folders", *small, "--rounds", 1, "--output", out) == 0
+    result, both = sides(out)
+    per_core = result["facts"]["images/s and core"]
+    assert per_core == pytest.approx(both["cueco_tf"]["median"] / result["machine"]["cores"])
+    assert capsys.readouterr().out.count("(extrapolated, not measured)") == 2
+
+
+def test_help_needs_no_tensorflow():
+    script = """
+import sys
+from pipelines import benchmark
+try:
+    benchmark.main(sys.argv[1:])
+except SystemExit:
+    pass
+assert not {"tensorflow", "keras", "torch"} & set(sys.modules)
+"""
+    for command in ([], ["step"]):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *command, "--help"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "PyTorch" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -24,11 +115,21 @@ def test_inference_times_both_sides_in_turn(digits_export, tmp_path, capsys):
     [
         (["inference", "nowhere"], "nowhere is not an export"),
         (["training", "--dataset", "cifar"], "--dataset should be one of"),
+        (["clustering", "--clusters", "9", "--queue-size", "8"], "--clusters should be at most"),
+        (["step", "--encoder", "resnet50"], "--encoder should be resnet10, resnet18 or resnet34"),
     ],
 )
 def test_wrong_input_is_refused(arguments, message, capsys):
     assert benchmark.main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_numbers_below_one_are_refused(capsys):
+    for arguments in (["views", "--steps", "0"], ["growth", "--queue-sizes", "4", "0"]):
+        with pytest.raises(SystemExit) as stop:
+            benchmark.main(arguments)
+        assert stop.value.code == 2
+        assert f"{arguments[1]} should be at least 1" in capsys.readouterr().err
 
 
 def test_files_that_cannot_be_read_or_written_are_named(digits_export, tmp_path, capsys):

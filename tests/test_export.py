@@ -328,11 +328,11 @@ if sys.argv[1] == "strategy":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     scope = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope()
-else:
-    keras.config.set_dtype_policy(sys.argv[1])
+precision = "float32" if sys.argv[1] == "strategy" else sys.argv[1]
 images = np.load("images.npy")
-config = RunConfig.for_dataset("digits", width=16, epochs=1, queue_size=16, warmup_epochs=0)
-config = config.resolve(64, 16, 10)
+config = RunConfig.for_dataset(
+    "digits", width=16, epochs=1, queue_size=16, warmup_epochs=0, precision=precision
+).resolve(64, 16, 10)
 folder = RunFolder(pathlib.Path("run"))
 folder.create(config)
 with scope:

@@ -122,7 +122,8 @@ def test_a_wheel_holds_both_packages_and_the_commands(tmp_path):
         assert f"cueco-{name} = pipelines.{name}:main" in commands
     for name in ("cueco_tf/model.py", "cueco_tf/py.typed", "cueco_tf/imagenet100_wnids.txt"):
         assert name in names
-    assert "pipelines/benchmark.py" in names
+    for name in ("benchmark", "benchmarking/step"):
+        assert f"pipelines/{name}.py" in names
     for suffix in ("html", "css", "js"):
         assert f"pipelines/reporting/page.{suffix}" in names
     assert not any(name.startswith("tests") for name in names)

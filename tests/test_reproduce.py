@@ -13,7 +13,7 @@ from dataclasses import asdict
 import pytest
 
 from cueco_tf.config import RunConfig
-from cueco_tf.train import build_parser
+from cueco_tf.train_options import build_parser
 from pipelines import reproduce
 from pipelines.paper_tables import SCALES, TABLES, cells, rows
 from pipelines.table_writer import write_table

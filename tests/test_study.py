@@ -7,7 +7,7 @@ import pytest
 from conftest import module
 
 from cueco_tf.config import RunConfig
-from cueco_tf.train import build_parser
+from cueco_tf.train_options import build_parser
 from pipelines.study import StudyError, read_trials
 
 COMMON = {"dataset": "digits", "width": 4, "epochs": 2, "warmup_epochs": 1, "holdout": 0.2}

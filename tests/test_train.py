@@ -74,7 +74,8 @@ sys.exit(code)
     assert shown.returncode == 0
     options = (
         "--dataset --data-dir --encoder --width --epochs --batch-size --learning-rate --clusters "
-        "--queue-size --temperature --loss-weights --warmup-epochs --seed --run-dir --resume"
+        "--queue-size --temperature --loss-weights --warmup-epochs --precision --jit --seed "
+        "--run-dir --resume"
     )
     for option in options.split():
         assert option in shown.stdout

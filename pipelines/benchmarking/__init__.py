@@ -1,0 +1,1 @@
+"""Comparisons of speed: each measures two or more ways of doing the same work, in turn."""

@@ -1,0 +1,81 @@
+"""The bare training step: a model, views that are ready, and images a second."""
+
+import time
+
+
+def add_options(parser, steps=10):
+    """The options of `build` and `rate`."""
+    parser.add_argument("--encoder", default="resnet10", help="(default: resnet10)")
+    parser.add_argument("--width", type=int, default=16, help="(default: 16)")
+    parser.add_argument("--batch-size", type=int, default=256, help="(default: 256)")
+    parser.add_argument(
+        "--steps", type=int, default=steps, help=f"a measurement (default: {steps})"
+    )
+
+
+def settings(options):
+    """The options by name, for the result."""
+    names = ("encoder", "width", "batch_size", "steps")
+    return {name: getattr(options, name) for name in names}
+
+
+def build(options, **changes):
+    """A `CueCo` model for 32x32 images as `cueco_tf.train` makes it.
+
+    Raises:
+        ConfigError: for options out of range.
+    """
+    from cueco_tf.config import RunConfig
+    from cueco_tf.runs import build_model
+
+    config = RunConfig.for_dataset(
+        "cifar100",
+        encoder=options.encoder,
+        width=options.width,
+        batch_size=options.batch_size,
+        **changes,
+    )
+    return build_model(config.resolve(50_000, 32, 100))
+
+
+def random_views(batch_size, image_size=32):
+    """Two views of a batch: float32 `(batch, size, size, 3)` arrays, the second a noisy copy."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    view = rng.uniform(0, 255, (batch_size, image_size, image_size, 3)).astype(np.float32)
+    return view, np.clip(view + rng.normal(0, 30, view.shape), 0, 255).astype(np.float32)
+
+
+def endless(views):
+    """The same batch again and again, as `fit` takes it."""
+    import numpy as np
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensors((views, np.zeros(len(views[0]), np.int32))).repeat()
+
+
+def start_clusters(model):
+    """Fills the queue and starts the clusters, so that a step does all of its work."""
+    import numpy as np
+
+    queue, clusters = model.memory.queue, model.clusters
+    rng = np.random.default_rng(0)
+    keys = rng.normal(size=queue.shape).astype(np.float32)
+    keys /= np.linalg.norm(keys, axis=1, keepdims=True)
+    queue.assign(keys)
+    clusters.centroids.assign(keys[: model.num_clusters])
+    clusters.usage.assign(np.full(model.num_clusters, 1 / model.num_clusters, np.float32))
+
+
+def rate(model, batches, steps, batch_size):
+    """Images a second of `fit` over `steps` steps, not counting the first, which fills the
+    pipeline and may build the graph."""
+    import keras
+
+    times = []
+    clock = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: times.append((float(logs["loss"]), time.monotonic()))
+    )
+    model.fit(batches, steps_per_epoch=steps + 1, verbose=0, callbacks=[clock])
+    return steps * batch_size / (times[-1][1] - times[0][1])

@@ -1,0 +1,80 @@
+"""CueCo against the first loss alone: what all of the clustering costs.
+
+The other side is a plain MoCo step without clusters: no assignment, no second and third loss, no
+update, usage or re-seeding. CueCo's clusters have started.
+"""
+
+from pipelines.benchmarking import bare_step
+from pipelines.benchmarking.measuring import Findings, alternate
+
+ROUNDS = 9
+
+
+def add_options(parser):
+    """Its part of the command line."""
+    bare_step.add_options(parser)
+    parser.add_argument("--clusters", type=int, default=100, help="L (default: 100)")
+    parser.add_argument("--queue-size", type=int, default=4096, help="K (default: 4096)")
+
+
+def measure(options):
+    """Runs the comparison.
+
+    Raises:
+        ConfigError: for options out of range.
+    """
+    sizes = {"clusters": options.clusters, "queue_size": options.queue_size}
+    cueco = bare_step.build(options, **sizes)
+    bare_step.start_clusters(cueco)
+    moco = _without_clusters(cueco)
+    batches = bare_step.endless(bare_step.random_views(options.batch_size))
+
+    def rate(model):
+        return lambda: bare_step.rate(model, batches, options.steps, options.batch_size)
+
+    sides = {"first loss alone": rate(moco), "CueCo": rate(cueco)}
+    for side in sides.values():
+        side()  # builds the graph
+    comparison = alternate("training step", "images/s", sides, options.rounds)
+    ratio = comparison.as_dict()["sides"]["CueCo"]["ratio"]
+    return Findings(
+        bare_step.settings(options) | sizes,
+        (comparison,),
+        {"share of the clustering in a step": 1 - ratio},
+    )
+
+
+def _without_clusters(cueco):
+    """A model like the given one whose step knows nothing of clusters."""
+    import keras
+    import tensorflow as tf
+    from keras import ops
+
+    from cueco_tf import CueCo, losses
+    from cueco_tf.clusters import normalize
+    from cueco_tf.momentum import cosine_momentum
+
+    class MoCo(CueCo):
+        def train_step(self, data):
+            (view1, view2), labels = data
+            momentum = cosine_momentum(*self.key_momentum, self.step.value, self.schedule[0])
+            self.key_encoder.follow(self.encoder, momentum)
+            self.key_head.follow(self.head, momentum)
+            keys = normalize(self.key_head(self.key_encoder(view2)))
+            with tf.GradientTape() as tape:
+                features = self.encoder(view1, training=True)
+                queries = normalize(self.head(features, training=True))
+                loss = ops.mean(
+                    losses.info_nce(queries, keys, self.memory.queue.value, self.temperature)
+                )
+                total = loss + self.probe_loss(features, labels)
+            self.minimise(total, tape)
+            self.memory.enqueue(keys)
+            self.step.assign_add(1)
+            return {"loss": loss, "info_nce": loss, "usage_entropy": 0.0}
+
+    moco = MoCo.from_config(cueco.get_config())
+    optimizer = keras.optimizers.SGD.from_config(cueco.optimizer.get_config())
+    moco.compile(optimizer=optimizer)
+    optimizer.build(moco.trainable_variables)
+    return moco

@@ -1,0 +1,175 @@
+"""What all benchmarks share: sides measured in turn, their ratios, one form, one table."""
+
+import dataclasses
+import json
+import os
+import platform
+import statistics
+from importlib import metadata
+from pathlib import Path
+
+from cueco_tf.checkpoints import write_atomically
+from cueco_tf.exported import cores
+
+_PACKAGES = ("tensorflow", "keras", "keras-cv", "onnxruntime", "torch", "numpy", "pillow")
+_VARIABLES = (
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_NUM_INTEROP_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "OMP_NUM_THREADS",
+    "ONEDNN_MAX_CPU_ISA",
+    "ATEN_CPU_CAPABILITY",
+    "MKL_ENABLE_INSTRUCTIONS",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Ways of doing the same work, measured in turn.
+
+    Args:
+        title: what is compared.
+        unit: what is measured, such as `images/s`.
+        values: `{side: [a value a round]}`, the first side is the one the others are held against.
+    """
+
+    title: str
+    unit: str
+    values: dict
+
+    def ratios(self, side):
+        """The side over the first one, a round each."""
+        first = next(iter(self.values.values()))
+        return [own / other for own, other in zip(self.values[side], first, strict=True)]
+
+    def between(self, first, second, title):
+        """Two of its sides alone."""
+        return Comparison(title, self.unit, {side: self.values[side] for side in (first, second)})
+
+    def rows(self):
+        """A row a side, for `text_table`."""
+        for side, values in self.values.items():
+            ratios = self.ratios(side)
+            yield {
+                self.title: side,
+                self.unit: statistics.median(values),
+                "ratio": statistics.median(ratios),
+                "least": min(ratios),
+                "most": max(ratios),
+            }
+
+    def as_dict(self):
+        """Its form in JSON; a side's `ratio` is the median of its ratios round by round."""
+        sides = {
+            side: {
+                "median": statistics.median(values),
+                "ratio": statistics.median(self.ratios(side)),
+                "values": values,
+            }
+            for side, values in self.values.items()
+        }
+        return {"title": self.title, "unit": self.unit, "sides": sides}
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What a benchmark found: `settings` and `facts` by name, `Comparison`s, and a `growth` table
+    of rows (dicts with the same keys) where sizes were varied."""
+
+    settings: dict
+    comparisons: tuple
+    facts: dict = dataclasses.field(default_factory=dict)
+    growth: tuple = ()
+
+
+def alternate(title, unit, sides, rounds):
+    """Measures each side once a round, for as many rounds.
+
+    A busy or throttled machine slows all sides of a round alike, so ratios are taken round by
+    round; every second round runs backwards, so that no side always follows the same other.
+
+    Args:
+        title, unit: as in `Comparison`.
+        sides: `{name: function without arguments that returns a value}`.
+        rounds: integer >= 1.
+
+    Returns:
+        `Comparison`.
+    """
+    values = {name: [] for name in sides}
+    for number in range(rounds):
+        for name in list(sides) if number % 2 == 0 else reversed(sides):
+            values[name].append(sides[name]())
+        shown = ", ".join(f"{name} {numbers[-1]:.4g}" for name, numbers in values.items())
+        print(f"round {number + 1} of {rounds}, {unit}: {shown}", flush=True)
+    return Comparison(title, unit, values)
+
+
+def machine():
+    """What was measured on: processor, cores, versions, and the environment's say in speed."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": _processor(),
+        "cores": cores(),
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def _processor():
+    names = Path("/proc/cpuinfo")
+    lines = names.read_text().splitlines() if names.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def write(path, benchmark, findings):
+    """Writes the findings as JSON, atomically."""
+    result = {
+        "benchmark": benchmark,
+        "machine": machine(),
+        "settings": findings.settings,
+        "facts": findings.facts,
+        "comparisons": [comparison.as_dict() for comparison in findings.comparisons],
+        "growth": list(findings.growth),
+    }
+    text = json.dumps(result, indent=2) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def show(findings):
+    """The findings as text: the comparisons, the growth and the facts."""
+    parts = [text_table(list(comparison.rows())) for comparison in findings.comparisons]
+    if findings.growth:
+        parts.append(text_table(findings.growth))
+    if findings.facts:
+        parts.append("\n".join(f"{name}: {_cell(fact)}" for name, fact in findings.facts.items()))
+    return "\n\n".join(parts)
+
+
+def text_table(rows):
+    """Rows (dicts with the same keys) as a table; numbers stand to the right."""
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    right = [not isinstance(value, str) for value in rows[0].values()]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if to_the_right else cell.ljust(width)
+            for cell, width, to_the_right in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in cells
+    )
+
+
+def _cell(value):
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)

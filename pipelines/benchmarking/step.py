@@ -1,0 +1,116 @@
+"""The training step against PyTorch's, and against what the processor can do.
+
+Both sides have the same network, weights, head, queue, batch and loss (MoCo: the first loss alone,
+one direction) and all cores; before the race their first losses are compared. CueCo still assigns
+and moves its clusters, and reports them. PyTorch stores images in channels-last order. The third
+side is the rate at which the images would pass if every multiplication ran at the speed of a large
+matrix product. Needs the extra `bench`: pip install ".[bench]"
+"""
+
+import math
+import time
+
+from cueco_tf.exported import cores
+from pipelines.benchmarking import bare_step
+from pipelines.benchmarking.measuring import Findings, alternate
+
+ROUNDS = 9
+_MATRIX = 3072
+_TOLERANCE = 1e-3  # float32 sums in another order
+
+
+def add_options(parser):
+    """Its part of the command line."""
+    bare_step.add_options(parser)
+    parser.add_argument(
+        "--compile", action="store_true", help="let torch.compile have the PyTorch networks"
+    )
+
+
+def measure(options):
+    """Runs the comparison.
+
+    Raises:
+        ValueError: for a network that the PyTorch side does not have, or two sides whose first
+            losses differ.
+        ImportError: without PyTorch.
+    """
+    if options.encoder == "resnet50":
+        raise ValueError("--encoder should be resnet10, resnet18 or resnet34: PyTorch's has these.")
+    import tensorflow as tf
+
+    from cueco_tf import losses
+    from cueco_tf.clusters import normalize
+
+    try:
+        import torch
+
+        from pipelines.benchmarking import torch_moco
+    except ImportError as error:
+        raise ImportError(f'PyTorch is missing ({error}): pip install ".[bench]"') from error
+    torch.set_num_threads(cores())
+    size = options.batch_size
+    model = bare_step.build(options, loss_weights=(1, 0, 0), queue_size=4096)
+    bare_step.start_clusters(model)
+    views = bare_step.random_views(size)
+    queries = normalize(model.head(model.encoder(views[0], training=True), training=True))
+    keys = normalize(model.key_head(model.key_encoder(views[1])))
+    own = float(
+        tf.reduce_mean(losses.info_nce(queries, keys, model.memory.queue.value, model.temperature))
+    )
+    moco = torch_moco.TorchMoCo(options.encoder, options.width, model)
+    torch_views = [torch_moco.to_torch(view) for view in views]
+    other = moco.first_loss(*torch_views)
+    if abs(own - other) > _TOLERANCE * abs(own):
+        raise ValueError(f"The two sides compute different losses: {own:.6f}, PyTorch {other:.6f}.")
+    if options.compile:
+        moco.compile()
+
+    batches = bare_step.endless(views)
+    square = tf.random.stateless_uniform((_MATRIX, _MATRIX), (0, 0))
+    flops = 4 * forward_flops(model.encoder, model.head)  # forward and key forward, backward twice
+
+    def pytorch():
+        start = time.monotonic()
+        for _ in range(options.steps):
+            moco(*torch_views)
+        return options.steps * size / (time.monotonic() - start)
+
+    def peak():
+        start = time.monotonic()
+        for _ in range(4):
+            tf.linalg.matmul(square, square)[0, 0].numpy()
+        return 4 * 2 * _MATRIX**3 / (time.monotonic() - start) / flops
+
+    sides = {
+        "PyTorch": pytorch,
+        "CueCo": lambda: bare_step.rate(model, batches, options.steps, size),
+        "matrix product": peak,
+    }
+    for side in sides.values():
+        side()  # builds graphs and fills caches
+    both = alternate("training step", "images/s", sides, options.rounds)
+    return Findings(
+        bare_step.settings(options) | {"torch_compile": options.compile},
+        (
+            both.between("PyTorch", "CueCo", "against PyTorch"),
+            both.between("matrix product", "CueCo", "share of the peak"),
+        ),
+        {
+            "first loss": own,
+            "first loss in PyTorch": other,
+            "GFLOP an image and step": flops / 1e9,
+            "peak, GFLOP/s": max(both.values["matrix product"]) * flops / 1e9,
+        },
+    )
+
+
+def forward_flops(*networks):
+    """Floating-point operations of one image's way through built Keras networks: two for each
+    multiplication of its convolutions and dense layers."""
+    layers = [layer for network in networks for layer in network.layers]
+    return sum(
+        2 * math.prod(layer.output.shape[1:-1]) * math.prod(layer.kernel.shape)
+        for layer in layers
+        if hasattr(layer, "kernel")
+    )

@@ -1,0 +1,175 @@
+"""MoCo in PyTorch, as its users write it for a CPU: the yardstick of `training_step`.
+
+The network, head, queue, loss and optimizer are CueCo's with `loss_weights=(1, 0, 0)`; tensors are
+in channels-last order, and what PyTorch can do to many tensors at once (SGD, moving average) is
+done so. Needs the extra `bench`.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+_BLOCKS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+
+
+class _Conv(nn.Module):
+    """A convolution and its batch normalisation.
+
+    PyTorch pads a strided 3x3 convolution on all sides, TensorFlow on the right and the bottom
+    alone. `as_tensorflow` follows TensorFlow, for the comparison of results before that of speed.
+    """
+
+    as_tensorflow = False
+
+    def __init__(self, inputs, outputs, kernel, stride=1):
+        super().__init__()
+        self.convolution = nn.Conv2d(
+            inputs, outputs, kernel, stride, padding=kernel // 2, bias=False
+        )
+        self.normalisation = nn.BatchNorm2d(outputs)
+
+    def forward(self, x):
+        convolution = self.convolution
+        if self.as_tensorflow and convolution.stride == (2, 2) and convolution.padding == (1, 1):
+            x = functional.conv2d(functional.pad(x, (0, 1, 0, 1)), convolution.weight, stride=2)
+        else:
+            x = convolution(x)
+        return self.normalisation(x)
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs, width, stride):
+        super().__init__()
+        changes = stride != 1 or inputs != width
+        self.shortcut = _Conv(inputs, width, 1, stride) if changes else nn.Identity()
+        self.first = _Conv(inputs, width, 3, stride)
+        self.second = _Conv(width, width, 3)
+
+    def forward(self, x):
+        shortcut = self.shortcut(x)
+        x = functional.relu(self.first(x), inplace=True)
+        return functional.relu(self.second(x) + shortcut, inplace=True)
+
+
+class _Network(nn.Module):
+    """Images `(n, 3, height, width)`, pixels 0 to 255, to L2-normalised projections."""
+
+    def __init__(self, name, width, hidden_dim, projection_dim):
+        super().__init__()
+        self.stem = _Conv(3, width, 3)
+        stages, channels = [], width
+        for stage, count in enumerate(_BLOCKS[name]):
+            for block in range(count):
+                outputs = width * 2**stage
+                stages.append(_Block(channels, outputs, 2 if stage > 0 and block == 0 else 1))
+                channels = outputs
+        self.stages = nn.Sequential(*stages)
+        self.hidden = nn.Linear(channels, hidden_dim)
+        self.projection = nn.Linear(hidden_dim, projection_dim)
+
+    def forward(self, images):
+        x = functional.relu(self.stem(images / 127.5 - 1.0), inplace=True)
+        features = self.stages(x).mean((2, 3))
+        return functional.normalize(
+            self.projection(functional.relu(self.hidden(features), inplace=True))
+        )
+
+
+class TorchMoCo:
+    """One MoCo training step in PyTorch.
+
+    Args:
+        name: `"resnet10"`, `"resnet18"` or `"resnet34"`, with the stem for small images.
+        width: integer >= 1, the channels of the first stage.
+        model: a compiled `CueCo` whose weights, queue, sizes and settings are taken over.
+    """
+
+    def __init__(self, name, width, model):
+        sizes = name, width, model.hidden_dim, model.projection_dim
+        self.network, self.key_network = (
+            _Network(*sizes).to(memory_format=torch.channels_last) for _ in range(2)
+        )
+        for network in (self.network, self.key_network):
+            _take_weights(network, model)
+        self.key_network.requires_grad_(False)
+        self.momentum, self.temperature = model.key_momentum[0], model.temperature
+        self.queue = torch.from_numpy(np.array(model.memory.queue))
+        self.position = 0
+        self.parameters = list(self.network.parameters())
+        self.key_parameters = list(self.key_network.parameters())
+        self.rate, weight_decay = 0.01, model.optimizer.weight_decay
+        self.kept = 1.0 - self.rate * weight_decay  # decoupled, as Keras's
+        self.optimizer = torch.optim.SGD(self.parameters, self.rate, momentum=0.9, foreach=True)
+
+    def __call__(self, view1, view2):
+        """Trains on two views; returns the loss.
+
+        Args:
+            view1, view2: float32 `(n, 3, height, width)` in channels-last order, pixels 0 to 255.
+        """
+        with torch.no_grad():
+            torch._foreach_lerp_(self.key_parameters, self.parameters, 1.0 - self.momentum)
+            keys = self.key_network(view2)
+        loss = self._loss(self.network(view1), keys)
+        self.optimizer.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            torch._foreach_mul_(self.parameters, self.kept)
+            self.optimizer.step()
+            slots = (self.position + torch.arange(len(keys))) % len(self.queue)
+            self.queue[slots] = keys
+        self.position = (self.position + len(keys)) % len(self.queue)
+        return loss.item()
+
+    def _loss(self, queries, keys):
+        positive = (queries * keys).sum(1, keepdim=True)
+        logits = torch.cat([positive, queries @ self.queue.T], dim=1) / self.temperature
+        return functional.cross_entropy(logits, torch.zeros(len(keys), dtype=torch.long))
+
+    def first_loss(self, view1, view2):
+        """The loss of two views under TensorFlow's padding, without a step."""
+        _Conv.as_tensorflow = True
+        try:
+            with torch.no_grad():
+                return self._loss(self.network(view1), self.key_network(view2)).item()
+        finally:
+            _Conv.as_tensorflow = False
+
+    def compile(self):
+        """Lets `torch.compile` have both networks; the next call takes a minute or more."""
+        self.network.compile()
+        self.key_network.compile()
+
+
+def to_torch(images):
+    """A `(n, height, width, 3)` array as a channels-last `(n, 3, height, width)` tensor."""
+    return torch.from_numpy(np.ascontiguousarray(images, np.float32)).permute(0, 3, 1, 2)
+
+
+def _take_weights(network, model):
+    """Copies a CueCo model's query encoder and head into the PyTorch network.
+
+    Both make their convolutions in the same order, which Keras keeps in its layers' numbers.
+    """
+    layers = {"Conv2D": [], "FusedBatchNormalization": []}
+    for layer in model.encoder.layers:
+        if type(layer).__name__ in layers:
+            number = layer.name.rpartition("_")[2]
+            layers[type(layer).__name__].append((int(number) if number.isdigit() else 0, layer))
+    ordered = [
+        [layer for _, layer in sorted(pairs, key=lambda p: p[0])] for pairs in layers.values()
+    ]
+    modules = [module for module in network.modules() if isinstance(module, _Conv)]
+    with torch.no_grad():
+        for module, convolution, normalisation in zip(modules, *ordered, strict=True):
+            kernel = np.asarray(convolution.kernel).transpose(3, 2, 0, 1)
+            module.convolution.weight.copy_(torch.from_numpy(kernel.copy()))
+            for name, value in (("weight", "gamma"), ("bias", "beta")):
+                array = np.array(getattr(normalisation, value))
+                getattr(module.normalisation, name).copy_(torch.from_numpy(array))
+        for linear, dense in zip(
+            (network.hidden, network.projection), model.head.layers[1:], strict=True
+        ):
+            linear.weight.copy_(torch.from_numpy(np.array(dense.kernel).T.copy()))
+            linear.bias.copy_(torch.from_numpy(np.array(dense.bias)))
