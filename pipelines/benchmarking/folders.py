@@ -5,11 +5,10 @@ random order; the crop is part of the resizing here, and a file is decoded once 
 """
 
 import tempfile
-import time
 from pathlib import Path
 
 from cueco_tf.exported import cores
-from pipelines.benchmarking.measuring import Findings, alternate
+from pipelines.benchmarking.measuring import Findings, alternate, pipeline_rate
 
 ROUNDS = 5
 _MACHINE_CORES = 96  # a usual cloud machine with eight GPUs
@@ -63,18 +62,11 @@ def _compare(split, options):
     }
 
     def rate(batches):
-        iterator = iter(batches)
-        next(iterator)  # fills the pipeline
-
-        def images_per_second():
-            start = time.monotonic()
-            for _ in range(options.steps):
-                next(iterator)
-            return options.steps * batch_size / (time.monotonic() - start)
-
-        return images_per_second
+        return lambda: pipeline_rate(batches, options.steps, batch_size)
 
     sides = {name: rate(batches) for name, batches in pipelines.items()}
+    for side in sides.values():
+        side()  # builds graphs and brings the files into memory
     return alternate("JPEG files", "images/s", sides, options.rounds)
 
 

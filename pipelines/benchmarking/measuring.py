@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import statistics
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -103,6 +104,22 @@ def alternate(title, unit, sides, rounds):
         shown = ", ".join(f"{name} {numbers[-1]:.4g}" for name, numbers in values.items())
         print(f"round {number + 1} of {rounds}, {unit}: {shown}", flush=True)
     return Comparison(title, unit, values)
+
+
+def pipeline_rate(batches, steps, items):
+    """Items a second of a `tf.data` pipeline that starts anew: an iterator kept alive would go on
+    filling its buffers while the other sides are measured.
+
+    Args:
+        batches: `tf.data.Dataset`.
+        steps: integer >= 1, batches to draw.
+        items: integer, what a batch counts for.
+    """
+    start = time.monotonic()
+    iterator = iter(batches)
+    for _ in range(steps):
+        next(iterator)
+    return steps * items / (time.monotonic() - start)
 
 
 def machine():

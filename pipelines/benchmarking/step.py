@@ -5,6 +5,9 @@ one direction) and all cores; before the race their first losses are compared. C
 and moves its clusters, and reports them. PyTorch stores images in channels-last order. The third
 side is the rate at which the images would pass if every multiplication ran at the speed of a large
 matrix product. Needs the extra `bench`: pip install ".[bench]"
+
+Only an idle machine gives a fair result: PyTorch's threads wait for each other, so that a core
+taken away by other work costs it far more than TensorFlow. `taskset -c 0` races on one core.
 """
 
 import math

@@ -5,10 +5,8 @@ All sides draw the same recipe (resized crop, flip, jitter, gray) in a `tf.data`
 same parallelism; the random numbers and the order within the jitter are each library's own.
 """
 
-import time
-
 from pipelines.benchmarking import bare_step
-from pipelines.benchmarking.measuring import Findings, alternate
+from pipelines.benchmarking.measuring import Findings, alternate, pipeline_rate
 
 ROUNDS = 5
 
@@ -32,7 +30,7 @@ def measure(options):
     images = bare_step.random_views(8 * batch_size, size)[0].astype(np.uint8)
     recipe = TwoViews()
     with tf.device("CPU"):
-        source = tf.data.Dataset.from_tensor_slices(images).repeat().shuffle(len(images))
+        source = tf.data.Dataset.from_tensor_slices(images).repeat()
     one_by_one = _per_image(recipe, size)
     layers = _keras_cv(recipe, size)
     autotune = tf.data.AUTOTUNE
@@ -43,18 +41,11 @@ def measure(options):
     }
 
     def rate(batches):
-        iterator = iter(batches.prefetch(autotune))
-        next(iterator)  # fills the pipeline
-
-        def views_per_second():
-            start = time.monotonic()
-            for _ in range(steps):
-                next(iterator)
-            return 2 * batch_size * steps / (time.monotonic() - start)
-
-        return views_per_second
+        return lambda: pipeline_rate(batches.prefetch(autotune), steps, 2 * batch_size)
 
     sides = {name: rate(batches) for name, batches in pipelines.items()}
+    for side in sides.values():
+        side()  # imports and caches
     settings = {"image_size": size, "batch_size": batch_size, "steps": steps}
     return Findings(settings, (alternate("two views", "views/s", sides, options.rounds),))
 
