@@ -81,8 +81,8 @@ class ReplicatedModel(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Keras builds models from a batch here; but this one is built, and only its optimizer
         may not be."""
-        with self.distribute_strategy.scope():
-            if not self.optimizer.built:
+        if self.compiled and not self.optimizer.built:
+            with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
 
 

@@ -87,10 +87,10 @@ class TwoViewModel(ReplicatedModel):
             self.probe.build((None, encoder.output_shape[-1]))
             self.probe_accuracy = keras.metrics.Mean(name="online_top1")
 
-    def compile(self, *args, jit_compile=False, **kwargs):
-        """As in `keras.Model`, but without XLA unless `jit_compile=True` asks for it: which of the
-        two is faster has not been measured on GPUs, where Keras would choose XLA."""
-        super().compile(*args, jit_compile=jit_compile, **kwargs)
+    def _resolve_auto_jit_compile(self):
+        """XLA only where `compile(jit_compile=True)` asks for it: on GPUs Keras would choose it,
+        where nobody has measured which of the two is faster."""
+        return False
 
     def fit(
         self,

@@ -92,6 +92,11 @@ def test_z_is_normalised_and_assign_is_its_nearest_centroid(trained, images):
     assert model.encoder.predict(images, verbose=0).shape == (96, 32)
 
 
+def test_images_are_assigned_before_the_model_is_compiled(images):
+    model = CueCo(small_encoder(), 5, queue_size=48, projection_dim=8)
+    assert set(model.assign(images)) <= set(range(5))
+
+
 def test_a_saved_model_comes_back_whole(trained, images, tmp_path):
     model, _ = trained
     model.save(tmp_path / "model.keras")

@@ -134,6 +134,7 @@ def test_a_resumed_run_in_float16_keeps_its_loss_scale(trained, batches, tmp_pat
         np.testing.assert_array_equal(own.numpy(), other.numpy())
 
 
+@pytest.mark.slow
 def test_xla_computes_the_same_step(batches):
     """It draws other random numbers, so the clusters start from the same state here."""
     results = []

@@ -123,5 +123,6 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path):
 
 def child_of(pid):
     """The process that a supervisor runs."""
-    (children,) = Path(f"/proc/{pid}/task").glob("*/children")
-    return int(children.read_text().split()[0])
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    (child,) = " ".join(children.read_text() for children in threads).split()
+    return int(child)
