@@ -19,7 +19,7 @@ train: .venv/installed
 	$(BIN)/python -m cueco_tf.train --dataset digits --run-dir runs/digits --resume
 
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .
