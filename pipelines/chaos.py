@@ -40,10 +40,13 @@ signal.signal(signal.SIGUSR1, write_stack)
 signal.siginterrupt(signal.SIGUSR1, False)
 os.rename(sys.argv[1] + ".new", sys.argv[1])  # from here on the signal may come
 from cueco_tf.train import main
-sys.exit(main(sys.argv[2:]))
+code = main(sys.argv[2:])
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # else the interpreter's end makes it deadly again
+sys.exit(code)
 """
 _LAST_MOMENTS = 0.02  # seconds at most from the stack to SIGKILL, so that it falls anywhere
 _LIFE_TIMEOUT = 3600.0
+_STILL_TO_COME = 6  # epochs
 
 
 class ChaosError(RuntimeError):
@@ -56,7 +59,7 @@ def chaos(folder, kills, epochs, seed=0):
     Args:
         folder: path of an empty or new folder for both runs.
         kills: integer >= 1.
-        epochs: integer >= 4.
+        epochs: integer >= 7.
         seed: integer, for the moments.
 
     Returns:
@@ -87,7 +90,10 @@ def chaos(folder, kills, epochs, seed=0):
         else:
             life.wait_for_step(epoch * _steps(calm) // epochs)
             time.sleep(rng.uniform(0, per_epoch))
-        phase, where = life.kill(aim, rng)
+        hit = life.kill(aim, rng)
+        if hit is None:  # the run was over before its moment had come
+            break
+        phase, where = hit
         hits.append(
             {
                 "aim": aim,
@@ -128,10 +134,10 @@ def compare(one, other):
 
 
 def _plan(kills, epochs, rng):
-    """(epoch after which, aim) of each kill, in order. Only the evaluation may be met as late as
-    in the final scores; the others need an epoch that is still to come."""
+    """(epoch after which, aim) of each kill, in order. Some epochs are always still to come, in
+    which what is aimed at can be met: a checkpoint is written in milliseconds."""
     aims = itertools.islice(itertools.cycle(AIMS), kills)
-    drawn = [(rng.randint(1, epochs if a == "evaluation" else epochs - 2), a) for a in aims]
+    drawn = [(rng.randint(1, epochs - _STILL_TO_COME), aim) for aim in aims]
     return sorted(drawn, key=lambda pair: pair[0])
 
 
@@ -190,10 +196,13 @@ class _Life:
             self._check_alive()
 
     def kill(self, aim, rng):
-        """Kills the process once it does what is aimed at; returns the last (phase, place)."""
+        """Kills the process once it does what is aimed at; returns the last (phase, place), or None
+        when it came to its regular end before."""
         while True:
-            self._check_alive()
-            phase, where = locate(self._stack())
+            stack = self._stack()
+            if stack is None:
+                return None
+            phase, where = locate(stack)
             if aim in ("anywhere", phase):
                 time.sleep(rng.uniform(0, _LAST_MOMENTS))
                 self.process.send_signal(signal.SIGKILL)
@@ -202,7 +211,7 @@ class _Life:
             time.sleep(rng.uniform(0, 0.02))
 
     def _stack(self):
-        """What the process was just doing, for `locate`."""
+        """What the process was just doing, for `locate`; None after its regular end."""
         known = self.stacks.stat().st_size
         self.process.send_signal(signal.SIGUSR1)
         while True:
@@ -211,6 +220,8 @@ class _Life:
                 text = file.read()
             if text.endswith("\n"):
                 return [(Path(file), line, name) for file, line, name in json.loads(text)]
+            if self.process.poll() == 0:
+                return None
             self._check_alive()
             time.sleep(0.001)
 

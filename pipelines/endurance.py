@@ -49,7 +49,7 @@ def main(argv=None):
     """Runs the command line and returns the exit code."""
     parser = build_parser()
     options = parser.parse_args(argv)
-    for name, least in (("kills", 1), ("epochs", 4), ("steps", 1)):
+    for name, least in (("kills", 1), ("epochs", 7), ("steps", 1)):
         value = getattr(options, name, least)
         if value < least:
             parser.error(f"--{name} should be at least {least}. Received: {value}")
@@ -86,6 +86,10 @@ def _chaos(folder, options):
         )
     hits = collections.Counter(kill["phase"] for kill in result["kills"])
     print(f"{sum(hits.values())} kills: {', '.join(f'{n} {phase}' for phase, n in hits.items())}")
+    if len(result["kills"]) < options.kills:
+        print(
+            "The run was over before the moment of the next kill had come: give it more --epochs."
+        )
     if result["identical"]:
         print(
             f"The same as the undisturbed run, bit for bit: {result['arrays']} arrays, "
