@@ -42,6 +42,21 @@ class KnnMonitor(keras.callbacks.Callback):
             logs["knn_top1"] = knn_accuracy(train_x, self.train.labels, test_x, self.test.labels)
 
 
+class EpochLogs(keras.callbacks.TensorBoard):
+    """Writes each epoch's metrics for TensorBoard.
+
+    Keras's own callback also hands every metric of every step to a summary writer that, with
+    `update_freq="epoch"`, is not there. TensorFlow keeps about 8 KB of each such step for good:
+    measured as 8 MB per 1000 steps, against 0.1 without.
+    """
+
+    def __init__(self, folder):
+        super().__init__(folder, write_graph=False)
+
+    def on_train_batch_end(self, batch, logs=None):
+        pass
+
+
 class Interrupted(Exception):
     """Training was asked to stop, and its state is saved."""
 

@@ -5,11 +5,10 @@ import os
 import shlex
 import signal
 
-import keras
-
 from cueco_tf import checkpoints, data, scoring
 from cueco_tf.encoders import to_stock_layers
 from cueco_tf.recording import (
+    EpochLogs,
     Interrupted,
     KnnMonitor,
     Progress,
@@ -141,8 +140,8 @@ def _callbacks(config, images, folder, progress, stop, workers):
         sample = images.train.sample(_MONITOR_TRAIN), images.test.sample(_MONITOR_TEST)
         every = max(1, config.epochs // _MONITORED)
         monitors = [KnnMonitor(*sample, every, config.epochs)]
-    board = keras.callbacks.TensorBoard(folder.logs, write_graph=False)
-    return [together, *monitors, board, RunRecorder(folder, config, together.agreed), progress]
+    recorder = RunRecorder(folder, config, together.agreed)
+    return [together, *monitors, EpochLogs(folder.logs), recorder, progress]
 
 
 def _introduce(config, images, model, folder):

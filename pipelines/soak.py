@@ -9,7 +9,7 @@ import numpy as np
 
 from cueco_tf import data
 from cueco_tf.config import RunConfig
-from cueco_tf.recording import KnnMonitor, RunRecorder
+from cueco_tf.recording import EpochLogs, KnnMonitor, RunRecorder
 from cueco_tf.run_folder import RunFolder
 from cueco_tf.runs import build_model
 
@@ -43,15 +43,16 @@ def soak(folder, steps):
     run = RunFolder(Path(folder))
     run.create(config)
     model = build_model(config)
-    watch = _Watch()
+    monitor = KnnMonitor(images.train.sample(200), images.test, 1, config.epochs)
+    watch = _Watch(monitor)
     model.fit(
         images.train.training_batches(config.batch_size, model.augment, config.seed, 0),
         epochs=config.epochs,
         steps_per_epoch=per_epoch,
         verbose=0,
         callbacks=[
-            KnnMonitor(images.train.sample(200), images.test, 1, config.epochs),
-            keras.callbacks.TensorBoard(run.logs, write_graph=False),
+            monitor,
+            EpochLogs(run.logs),
             RunRecorder(run, config, lambda: False),
             watch,
         ],
@@ -72,16 +73,24 @@ def slope(samples):
 
 class _Watch(keras.callbacks.Callback):
     """Notes memory, and how often TensorFlow has called the Python code of the steps: it does so
-    once for each time it traces them."""
+    once for each time it traces them.
 
-    def __init__(self):
+    Args:
+        monitor: the `KnnMonitor` whose predictions are watched as well; it comes first.
+    """
+
+    def __init__(self, monitor):
         super().__init__()
+        self.monitor = monitor
         self.samples, self.traces, self.calls = [], [], collections.Counter()
 
     def set_model(self, model):
         super().set_model(model)
         model.train_step = self._counted("training step", model.train_step)
-        model.encoder.predict_step = self._counted("prediction", model.encoder.predict_step)
+
+    def on_train_begin(self, logs=None):
+        encoder = self.monitor.encoder  # made when training begins
+        encoder.predict_step = self._counted("prediction", encoder.predict_step)
 
     def _counted(self, name, step):
         def counted(data):
