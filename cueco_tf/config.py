@@ -21,8 +21,12 @@ ENCODER_NAMES = ("resnet10", "resnet18", "resnet34", "resnet50")
 class RunConfig:
     """Everything that decides a run's result. Field names are those of the command line.
 
-    `None` stands for "the data set's own": `clusters` becomes its number of classes (100 where
-    unknown), `queue_size` is cut to its number of images, and `image_size` is its native size.
+    `None` stands for "the data set's own": `clusters` becomes ten times its number of classes (1000
+    where unknown; at most a quarter of the queue), `queue_size` is cut to its number of images,
+    and `image_size` is its native size.
+
+    The evidence in the comments is from CIFAR-100, ResNet-10 of width 16, 10 epochs, scored on
+    images held out of the training split: docs/results/defaults.md. It is small scale.
     """
 
     dataset: str
@@ -31,23 +35,28 @@ class RunConfig:
     image_size: int | None = None
     epochs: int = 200
     batch_size: int = 256
-    learning_rate: float = 0.12  # at the given batch size; cosine to 0 after the warm-up
+    # Against 0.12: k-NN +1.2, NMI +0.5. At the given batch size; cosine to 0 after the warm-up.
+    learning_rate: float = 0.4
     weight_decay: float = 1e-3  # decoupled; with momentum 0.9 about PyTorch's coupled 1e-4
     learning_rate_warmup: float = 0.1  # epochs of linear rise, as a share of all
-    clusters: int | None = None
+    clusters: int | None = None  # 100 and 300 in place of 1000: k-NN -0.5 and -1.3
     queue_size: int = 4096
     temperature: float = 0.2
-    centroid_temperature: float | None = None  # of the second loss; None: `temperature`
-    centroid_momentum: float = 0.99
-    variance_momentum: float = 0.99
+    # Of the second loss. It and the momenta were changed with the refreshing, not each alone.
+    centroid_temperature: float = 0.05
+    centroid_momentum: float = 0.5  # 0.99 and 0.9, without refreshing: nothing gained at any weight
+    variance_momentum: float = 0.5
     variance_floor: float = 0.01
-    loss_weights: tuple = (1.0, 0.3, 0.3)
-    assign_by: str = "key"
+    # Second weight 1: as good; 2: k-NN -2. The third cost more than it brought above this.
+    loss_weights: tuple = (1.0, 0.5, 0.02)
+    assign_by: str = "key"  # by the query: a worse trade in each pair tried
     symmetric: bool = False
     sync_batchnorm: bool = False  # statistics of all replicas' images; slower
-    warmup_epochs: float | None = None  # on the contrastive loss alone; None: three tenths of all
+    # On the contrastive loss alone; None: three tenths of all. Two of ten: a little worse.
+    warmup_epochs: float | None = None
     ramp_epochs: float = 0.0  # over which the weights of the clustering losses rise
-    refresh_epochs: float = 0.0  # so often k-means makes the clusters anew; 0: never
+    # So often k-means makes the clusters anew; 0: never, and then the pull costs k-NN.
+    refresh_steps: int = 50
     crop_scale: tuple = (0.2, 1.0)
     flip: float = 0.5
     jitter: tuple = (0.4, 0.4, 0.4, 0.1)
@@ -80,7 +89,8 @@ class RunConfig:
         yield "image_size", "at least 8", self.image_size is None or self.image_size >= 8
         for name in ("width", "image_size"):
             yield name, f"at most {_LARGEST}", (getattr(self, name) or 0) <= _LARGEST
-        for name in ("epochs", "batch_size", "queue_size", "train_images", "num_classes"):
+        counts = ("epochs", "batch_size", "queue_size", "refresh_steps")
+        for name in (*counts, "train_images", "num_classes"):
             yield name, "below 2**31", (getattr(self, name) or 0) < 2**31
         for name in ("train_images", "num_classes"):
             yield name, "at least 2", getattr(self, name) is None or getattr(self, name) >= 2
@@ -94,16 +104,15 @@ class RunConfig:
             yield "clusters", rule, self.clusters <= self.queue_size
         for name in ("temperature", "centroid_temperature"):
             value = getattr(self, name)
-            yield name, "positive", value is None or value > 0
-            least = MINIMUM_TEMPERATURE
-            yield name, f"at least {least}", value is None or value >= least
-            yield name, f"at most {_LARGEST}", (value or 0) <= _LARGEST
-        for name in ("learning_rate", "weight_decay", "ramp_epochs", "refresh_epochs"):
+            yield name, "positive", value > 0
+            yield name, f"at least {MINIMUM_TEMPERATURE}", value >= MINIMUM_TEMPERATURE
+            yield name, f"at most {_LARGEST}", value <= _LARGEST
+        for name in ("learning_rate", "weight_decay", "ramp_epochs"):
             yield name, f"at most {_LARGEST}", getattr(self, name) <= _LARGEST
         for name in ("centroid_momentum", "variance_momentum"):
             yield name, "in [0, 1]", 0 <= getattr(self, name) <= 1
         yield "variance_floor", "in (0, 4]", 0 < self.variance_floor <= 4
-        for name in ("ramp_epochs", "refresh_epochs"):
+        for name in ("ramp_epochs", "refresh_steps"):
             yield name, "at least 0", getattr(self, name) >= 0
         weights = self.loss_weights
         three = len(weights) == 3 and all(0 <= w <= _LARGEST for w in weights) and any(weights)
@@ -138,7 +147,7 @@ class RunConfig:
             ConfigError: when the values do not fit the data set.
         """
         queue_size = min(self.queue_size, train_images)
-        clusters = self.clusters or min(num_classes or 100, queue_size)
+        clusters = self.clusters or max(2, min(10 * (num_classes or 100), queue_size // 4))
         return dataclasses.replace(
             self,
             train_images=train_images,
@@ -214,13 +223,23 @@ PRESETS = {
         flip=0.0,
         gray=0.0,
         jitter=(0.4, 0.4, 0.0, 0.0),
+        # Training is long for the data here, and slow clusters have time to follow: NMI of seeds 0
+        # and 1 88.8 and 87.9. The other sets' defaults: 85.5, 81.8; 50 clusters: 89.0, 82.7.
+        learning_rate=0.12,
+        clusters=10,
+        loss_weights=(1.0, 0.3, 0.3),
+        centroid_temperature=0.2,
+        centroid_momentum=0.99,
+        variance_momentum=0.99,
+        refresh_steps=0,
     ),
     # python -m cueco_tf.train --dataset cifar10
     "cifar10": dict(),
     # python -m cueco_tf.train --dataset cifar100
     "cifar100": dict(),
     # python -m cueco_tf.train --dataset imagenet100
-    "imagenet100": dict(image_size=224, queue_size=16384),
+    # The default rate was measured on small images alone; for large ones it stays cautious.
+    "imagenet100": dict(image_size=224, queue_size=16384, learning_rate=0.12),
     # python -m cueco_tf.train --dataset folder:PATH
     "folder": dict(),
     # python -m cueco_tf.train --dataset tfds:NAME

@@ -42,14 +42,14 @@ class CueCo(TwoViewModel):
         hidden_dim: integer >= 1, the width of the projection head. Defaults to 2048.
         projection_dim: integer >= 1, the length of z. Defaults to 128.
         temperature: float > 0. Defaults to 0.2.
-        centroid_temperature: float > 0, of the second loss, or None for `temperature`.
+        centroid_temperature: float > 0, of the second loss. Defaults to 0.05.
         key_momentum: (start, end), each in [0, 1], along half a cosine over `total_steps`, or one
             number for both. Defaults to (0.99, 0.999).
-        centroid_momentum: float in [0, 1], beta 1. Defaults to 0.99.
-        variance_momentum: float in [0, 1], beta 2. Defaults to 0.99.
+        centroid_momentum: float in [0, 1], beta 1. Defaults to 0.5.
+        variance_momentum: float in [0, 1], beta 2. Defaults to 0.5.
         variance_floor: float in (0, 4], below which no variance falls. Defaults to 0.01.
         loss_weights: (lambda 1, lambda 2, lambda 3), each >= 0; (1, 0, 0) is MoCo, with clusters
-            that follow but do not teach. Defaults to (1, 0.3, 0.3).
+            that follow but do not teach. Defaults to (1, 0.5, 0.02).
         assign_by: `"key"`: a query belongs to the cluster of the other view's key, a target to
             predict; `"query"`: to the one nearest to itself, the poster's letter. Defaults to
             `"key"`.
@@ -58,7 +58,7 @@ class CueCo(TwoViewModel):
         ramp_steps: integer >= 0, over which lambda 2 and 3 rise from 0 after the warm-up. Defaults
             to 0: they are there at once.
         refresh_steps: integer >= 0: every so many steps k-means on the queue makes the clusters
-            anew, so that they cannot get stuck. Defaults to 0: never.
+            anew, so that they follow what the encoder has learnt; 0 for never. Defaults to 50.
         total_steps: integer >= 1, or None, to work it out in `fit`.
         num_classes: integer >= 2 for an online linear probe on the labels, or None.
         augment: function of `(images, seed)` that returns two views, or None for the recipe that
@@ -81,16 +81,16 @@ class CueCo(TwoViewModel):
         hidden_dim=2048,
         projection_dim=128,
         temperature=0.2,
-        centroid_temperature=None,
+        centroid_temperature=0.05,
         key_momentum=(0.99, 0.999),
-        centroid_momentum=0.99,
-        variance_momentum=0.99,
+        centroid_momentum=0.5,
+        variance_momentum=0.5,
         variance_floor=0.01,
-        loss_weights=(1, 0.3, 0.3),
+        loss_weights=(1, 0.5, 0.02),
         assign_by="key",
         warmup_steps=None,
         ramp_steps=0,
-        refresh_steps=0,
+        refresh_steps=50,
         total_steps=None,
         num_classes=None,
         augment=None,
@@ -129,8 +129,7 @@ class CueCo(TwoViewModel):
         )
         self.settings = settings
         self.queue_size, self.num_clusters = queue_size, num_clusters
-        self.temperature = temperature
-        self.centroid_temperature = centroid_temperature or temperature
+        self.temperature, self.centroid_temperature = temperature, centroid_temperature
         self.key_momentum = settings["key_momentum"]
         self.loss_weights = settings["loss_weights"]
         self.assign_by, self.symmetric = assign_by, symmetric

@@ -23,7 +23,7 @@ def check_settings(**values):
     most = values["queue_size"]
     require("num_clusters", 2 <= values["num_clusters"] <= most, f"in [2, queue_size={most}]")
     for name in ("temperature", "centroid_temperature"):
-        require(name, values[name] is None or 0 < values[name] < math.inf, "positive")
+        require(name, 0 < values[name] < math.inf, "positive")
     require("variance_floor", 0 < values["variance_floor"] <= 4, "in (0, 4]")
     for name in ("ramp_steps", "refresh_steps"):
         require(name, values[name] >= 0, "at least 0")

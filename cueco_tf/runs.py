@@ -44,7 +44,7 @@ def build_model(config):
             symmetric=config.symmetric,
             warmup_steps=warmup,
             ramp_steps=round(config.ramp_epochs * steps_per_epoch),
-            refresh_steps=round(config.refresh_epochs * steps_per_epoch),
+            refresh_steps=config.refresh_steps,
             total_steps=total_steps,
             num_classes=config.num_classes,
             augment=config.augment(),

@@ -115,23 +115,28 @@ def build_parser():
 
     method = parser.add_argument_group("method")
     method.add_argument(
-        "--clusters", type=int, metavar="L", help="default: the number of classes, else 100"
+        "--clusters",
+        type=int,
+        metavar="L",
+        help="many small clusters make better features than a cluster a class (default: ten times "
+        "the number of classes, 1000 where unknown; at most a quarter of the queue)",
     )
     method.add_argument(
         "--queue-size", type=int, metavar="K", help="negatives; at most the number of images"
     )
-    method.add_argument("--temperature", type=float, metavar="X", help="of the softmaxes, above 0")
+    method.add_argument("--temperature", type=float, metavar="X", help="of the contrastive loss")
     method.add_argument(
         "--centroid-temperature",
         type=float,
         metavar="X",
-        help="of the centroid loss alone (default: --temperature)",
+        help="of the centroid loss's softmax, above 0 (default: 0.05)",
     )
     method.add_argument(
         "--centroid-momentum",
         type=float,
         metavar="X",
-        help="of the centroids, in [0, 1]; near 1 they move slowly",
+        help="of the centroids, in [0, 1]; near 1 they move slowly and fall behind the encoder "
+        "(default: 0.5)",
     )
     method.add_argument(
         "--variance-momentum", type=float, metavar="X", help="of the clusters' variances, in [0, 1]"
@@ -167,10 +172,10 @@ def build_parser():
         help="epochs after the warm-up over which L2 and L3 rise to their full weight (default: 0)",
     )
     method.add_argument(
-        "--refresh-epochs",
-        type=float,
+        "--refresh-steps",
+        type=int,
         metavar="N",
-        help="every N epochs, k-means makes the clusters anew (default: 0, never)",
+        help="every N steps, k-means makes the clusters anew; 0 for never (default: 50)",
     )
     method.add_argument(
         "--symmetric",

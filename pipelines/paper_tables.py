@@ -99,7 +99,6 @@ def cells(table, scale, seeds, runs, epochs=None):
     Returns:
         A list of `Cell`.
     """
-    weights = dict(zip(_ALL, RunConfig("digits").loss_weights, strict=True))
     protocol = "sgd" if scale == "paper" else "fast"
     made = []
     for seed in seeds:
@@ -111,7 +110,8 @@ def cells(table, scale, seeds, runs, epochs=None):
             train = ["cueco_tf.train"]
             for option, value in options.items():
                 train += [f"--{option.replace('_', '-')}", str(value)]
-            on = tuple(weights[term] if term in row.losses else 0.0 for term in _ALL)
+            weights = zip(_ALL, RunConfig.for_dataset(row.dataset).loss_weights, strict=True)
+            on = tuple(weight if term in row.losses else 0.0 for term, weight in weights)
             train += ["--loss-weights", *(f"{weight:g}" for weight in on)]
             config = RunConfig.for_dataset(**options, loss_weights=on)
             evaluate = ("pipelines.evaluate", "--no-baselines", "--protocol", protocol)

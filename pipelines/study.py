@@ -9,7 +9,7 @@ from pathlib import Path
 from cueco_tf.config import ConfigError, RunConfig
 from cueco_tf.run_folder import RunFolder
 
-_PARTS = {"common", "seeds", "variants"}
+_PARTS = {"common": dict, "seeds": list, "variants": list}
 
 
 class StudyError(ValueError):
@@ -69,11 +69,15 @@ def read_trials(path, runs):
         grid = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         raise StudyError(f"The grid {path} cannot be read: {error}") from error
-    if not isinstance(grid, dict) or set(grid) != _PARTS:
+    if not isinstance(grid, dict) or set(grid) != set(_PARTS):
         found = ", ".join(grid) if isinstance(grid, dict) else type(grid).__name__
         raise StudyError(
             f"The grid {path} should hold {', '.join(sorted(_PARTS))}. Received: {found}"
         )
+    for name, kind in _PARTS.items():
+        if not isinstance(grid[name], kind):
+            shape = {dict: "an object", list: "a list"}[kind]
+            raise StudyError(f"`{name}` in {path} should be {shape}. Received: {grid[name]!r}")
     variants = [variant for options in grid["variants"] for variant in _combinations(options)]
     trials = []
     for seed, variant in itertools.product(grid["seeds"], variants):

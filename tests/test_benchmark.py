@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from pipelines import benchmark
+from pipelines.benchmarking import growth
 from pipelines.benchmarking.measuring import Comparison, alternate, text_table
 
 
@@ -130,6 +131,16 @@ def test_numbers_below_one_are_refused(capsys):
             benchmark.main(arguments)
         assert stop.value.code == 2
         assert f"{arguments[1]} should be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_size_is_that_of_its_own_process():
+    parents = bytearray(400 * 2**20)  # far more than what is measured
+    parents[:: 2**12] = bytes([1]) * len(parents[:: 2**12])
+    row = growth._alone((60_000, 3, 2))
+    queue = 60_000 * 128 * 4 / 2**20
+    assert queue < row["MiB"] < 12 * queue
+    assert row["first k-means, s"] > 0 and row["re-seeding, ms"] > 0
 
 
 def test_files_that_cannot_be_read_or_written_are_named(digits_export, tmp_path, capsys):

@@ -85,7 +85,7 @@ def test_the_centroid_loss_has_a_temperature_of_its_own(images):
         (second, losses.centroid_contrast(z, centroids, assigned, 0.05)),
     ):
         np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-6)
-    assert make().centroid_temperature == 0.2
+    assert make().centroid_temperature == 0.05
 
 
 @pytest.mark.parametrize(

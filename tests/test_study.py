@@ -47,6 +47,9 @@ def test_a_grid_is_every_combination_once_a_seed(tmp_path):
         ({"variants": [{"clusters": 10}]}, "list of values"),
         ({"variants": [{"clusters": [1]}]}, "--clusters should be at least 2"),
         ({"variants": [{"cluster": [10]}]}, "cannot be run: .*cluster"),
+        ({"variants": {"clusters": [10]}}, "`variants` in .* should be a list. Received: {"),
+        ({"seeds": 0}, "`seeds` in .* should be a list. Received: 0"),
+        ({"common": None}, "`common` in .* should be an object. Received: None"),
         ({"budget": 3}, "should hold common, seeds, variants. Received: .*budget"),
     ],
 )

@@ -252,8 +252,11 @@ def test_folders_that_are_no_runs_are_refused(tmp_path):
 def test_a_configuration_survives_json_and_fits_the_data_set(tmp_path):
     config = RunConfig.for_dataset("cifar100", epochs=3, loss_weights=[1, 0, 0])
     resolved = config.resolve(1000, 32, 100)
-    assert resolved.queue_size == 1000 and resolved.clusters == 100
-    assert config.resolve(50, 32, None).clusters == 50
+    assert resolved.queue_size == 1000 and resolved.clusters == 250
+    for images, classes, clusters in ((50_000, 100, 1000), (50_000, None, 1000), (50_000, 10, 100)):
+        assert config.resolve(images, 32, classes).clusters == clusters
+    assert config.resolve(50, 32, None).clusters == 12
+    assert config.resolve(3, 32, None).clusters == 2
     resolved.save(tmp_path / "config.json")
     assert RunConfig.load(tmp_path / "config.json") == resolved
     with pytest.raises(ConfigError, match="--seed should be"):

@@ -20,7 +20,8 @@ def settings(options):
 
 
 def build(options, **changes):
-    """A `CueCo` model for 32x32 images as `cueco_tf.train` makes it.
+    """A `CueCo` model for 32x32 images as `cueco_tf.train` makes it, but for the k-means: it comes
+    once in many steps, so it would fall into some measurements and not into others.
 
     Raises:
         ConfigError: for options out of range.
@@ -33,7 +34,7 @@ def build(options, **changes):
         encoder=options.encoder,
         width=options.width,
         batch_size=options.batch_size,
-        **changes,
+        **{"refresh_steps": 0, **changes},
     )
     return build_model(config.resolve(50_000, 32, 100))
 

@@ -1,9 +1,11 @@
 """CueCo against the first loss alone: what all of the clustering costs.
 
 The other side is a plain MoCo step without clusters: no assignment, no second and third loss, no
-update, usage or re-seeding. CueCo's clusters have started.
+update, usage, re-seeding or k-means. CueCo's clusters have started, and a measurement is as many
+steps as lie between two k-means, so that each holds one.
 """
 
+from cueco_tf.config import RunConfig
 from pipelines.benchmarking import bare_step
 from pipelines.benchmarking.measuring import Findings, alternate
 
@@ -12,7 +14,7 @@ ROUNDS = 9
 
 def add_options(parser):
     """Its part of the command line."""
-    bare_step.add_options(parser)
+    bare_step.add_options(parser, steps=RunConfig("cifar100").refresh_steps)
     parser.add_argument("--clusters", type=int, default=100, help="L (default: 100)")
     parser.add_argument("--queue-size", type=int, default=4096, help="K (default: 4096)")
 
@@ -24,6 +26,7 @@ def measure(options):
         ConfigError: for options out of range.
     """
     sizes = {"clusters": options.clusters, "queue_size": options.queue_size}
+    sizes["refresh_steps"] = options.steps
     cueco = bare_step.build(options, **sizes)
     bare_step.start_clusters(cueco)
     moco = _without_clusters(cueco)

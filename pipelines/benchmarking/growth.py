@@ -9,8 +9,10 @@ find a dead cluster) are measured in a process of their own.
 import concurrent.futures
 import math
 import multiprocessing
+import re
 import statistics
 import time
+from pathlib import Path
 
 from pipelines.benchmarking import bare_step
 from pipelines.benchmarking.measuring import Findings, alternate
@@ -88,7 +90,14 @@ def _model(queue_size, num_clusters, _):
     inputs = keras.Input((_IMAGE_SIZE, _IMAGE_SIZE, 3))
     x = keras.layers.Rescaling(1 / 127.5, -1)(inputs)
     encoder = keras.Model(inputs, keras.layers.Dense(32)(keras.layers.Flatten()(x)))
-    model = CueCo(encoder, num_clusters, queue_size, warmup_steps=0, total_steps=1_000_000)
+    model = CueCo(
+        encoder,
+        num_clusters,
+        queue_size,
+        refresh_steps=0,
+        warmup_steps=0,
+        total_steps=1_000_000,
+    )
     model.compile(keras.optimizers.SGD(1e-3, momentum=0.9))
     bare_step.start_clusters(model)
     return model
@@ -108,14 +117,14 @@ def _alone(size):
 def _memory_and_rare_work(size):
     """In a fresh process: the most memory that steps take beyond what the libraries do, and what
     the work takes that few steps do."""
-    import resource
-
     import tensorflow as tf
 
     from cueco_tf import clusters
 
     def peak():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+        # Not `ru_maxrss`, in which a child begins with its parent's.
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
 
     bare_step.rate(_model(2, 2, 2), bare_step.endless(bare_step.random_views(2, 8)), 2, 2)
     before = peak()

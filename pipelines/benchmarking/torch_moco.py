@@ -86,7 +86,8 @@ class TorchMoCo:
     """
 
     def __init__(self, name, width, model):
-        sizes = name, width, model.hidden_dim, model.projection_dim
+        settings = model.settings
+        sizes = name, width, settings["hidden_dim"], settings["projection_dim"]
         self.network, self.key_network = (
             _Network(*sizes).to(memory_format=torch.channels_last) for _ in range(2)
         )

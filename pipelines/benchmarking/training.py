@@ -25,7 +25,11 @@ def measure(options):
     from cueco_tf.config import RunConfig
 
     config = RunConfig.for_dataset(
-        options.dataset, encoder=options.encoder, width=options.width, batch_size=options.batch_size
+        options.dataset,
+        encoder=options.encoder,
+        width=options.width,
+        batch_size=options.batch_size,
+        refresh_steps=0,  # k-means would fall into some measurements and not into others
     )
     from cueco_tf import data
     from cueco_tf.runs import build_model
