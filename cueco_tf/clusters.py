@@ -59,8 +59,8 @@ def update(
     variances,
     keys,
     assignments,
-    centroid_momentum=0.5,
-    variance_momentum=0.5,
+    centroid_momentum,
+    variance_momentum,
     variance_floor=VARIANCE_FLOOR,
 ):
     """One step of momentum clustering.
@@ -75,8 +75,8 @@ def update(
         variances: `(L,)`, positive.
         keys: `(batch, dim)`, L2-normalised.
         assignments: `(batch,)` integers in [0, L).
-        centroid_momentum: float in [0, 1], beta 1. Defaults to 0.5.
-        variance_momentum: float in [0, 1], beta 2. Defaults to 0.5.
+        centroid_momentum: float in [0, 1], beta 1.
+        variance_momentum: float in [0, 1], beta 2.
         variance_floor: float in (0, 4]. Defaults to `VARIANCE_FLOOR`.
 
     Returns:

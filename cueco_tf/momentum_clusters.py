@@ -15,8 +15,8 @@ class MomentumClusters(keras.layers.Layer):
     Args:
         num_clusters: integer >= 2, L.
         dim: integer >= 1, the length of a key.
-        centroid_momentum: float in [0, 1]. Defaults to 0.5.
-        variance_momentum: float in [0, 1]. Defaults to 0.5.
+        centroid_momentum: float in [0, 1].
+        variance_momentum: float in [0, 1].
         variance_floor: float in (0, 4], below which no variance falls. Defaults to 0.01.
         seed: integer, for the random directions. Defaults to 0.
     """
@@ -25,8 +25,8 @@ class MomentumClusters(keras.layers.Layer):
         self,
         num_clusters,
         dim,
-        centroid_momentum=0.5,
-        variance_momentum=0.5,
+        centroid_momentum,
+        variance_momentum,
         variance_floor=clusters.VARIANCE_FLOOR,
         seed=0,
         **kwargs,

@@ -47,7 +47,7 @@ class EpochLogs(keras.callbacks.TensorBoard):
 
     Keras's own callback also hands every metric of every step to a summary writer that, with
     `update_freq="epoch"`, is not there. TensorFlow keeps about 8 KB of each such step for good:
-    measured as 8 MB per 1000 steps, against 0.1 without.
+    a run of 10,000 steps grew by 8.4 MB per 1000 with it, and by 0.4 without.
     """
 
     def __init__(self, folder):

@@ -76,7 +76,7 @@ def read_trials(path, runs):
         )
     for name, kind in _PARTS.items():
         if not isinstance(grid[name], kind):
-            shape = {dict: "an object", list: "a list"}[kind]
+            shape = "a list" if kind is list else "an object"
             raise StudyError(f"`{name}` in {path} should be {shape}. Received: {grid[name]!r}")
     variants = [variant for options in grid["variants"] for variant in _combinations(options)]
     trials = []

@@ -64,7 +64,6 @@ def digits_run(tmp_path_factory):
     """The folder of a short finished run on the digits. Tests read it and leave it as it is."""
     path = tmp_path_factory.mktemp("runs") / "digits"
     options = ["--dataset", "digits", "--width", 8, "--epochs", 4, "--warmup-epochs", 1]
-    options += ["--clusters", 10]
     done = module("cueco_tf.train", *options, "--run-dir", path)
     assert done.returncode == 0, done.stderr
     return path

@@ -1,12 +1,14 @@
+import argparse
 import json
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from pipelines import benchmark
-from pipelines.benchmarking import growth
+from pipelines.benchmarking import bare_step, clustering, growth
 from pipelines.benchmarking.measuring import Comparison, alternate, text_table
 
 
@@ -74,6 +76,17 @@ def test_clustering_is_measured_against_the_first_loss_alone(tmp_path):
     assert list(both) == ["first loss alone", "CueCo"]
     share = result["facts"]["share of the clustering in a step"]
     assert share == pytest.approx(1 - both["CueCo"]["ratio"])
+
+
+def test_what_clustering_measures_holds_a_kmeans():
+    options = argparse.Namespace(encoder="resnet10", width=1, batch_size=2, steps=3)
+    model = clustering._with_clusters(options, {"clusters": 3, "queue_size": 8})
+    before = model.clusters.centroids.numpy()
+    bare_step.rate(model, bare_step.endless(bare_step.random_views(2)), 2, 2)
+    # The third step's: shares of the queue's eight keys, which a moving average never has exactly.
+    eighths = 8 * model.clusters.usage.numpy()
+    np.testing.assert_allclose(eighths, np.round(eighths), atol=1e-5)
+    assert np.abs(model.clusters.centroids.numpy() - before).max() > 1e-3
 
 
 def test_views_are_made_three_ways(tmp_path):

@@ -2,6 +2,8 @@
 
 import time
 
+from cueco_tf.config import RunConfig
+
 
 def add_options(parser, steps=10):
     """The options of `build` and `rate`."""
@@ -19,24 +21,31 @@ def settings(options):
     return {name: getattr(options, name) for name in names}
 
 
-def build(options, **changes):
-    """A `CueCo` model for 32x32 images as `cueco_tf.train` makes it, but for the k-means: it comes
-    once in many steps, so it would fall into some measurements and not into others.
+def configure(options, dataset="cifar100", **changes):
+    """The configuration of `cueco_tf.train`, but that k-means never makes the clusters anew: it
+    comes once in many steps, so it would fall into some measurements and not into others.
 
     Raises:
         ConfigError: for options out of range.
     """
-    from cueco_tf.config import RunConfig
-    from cueco_tf.runs import build_model
-
-    config = RunConfig.for_dataset(
-        "cifar100",
+    return RunConfig.for_dataset(
+        dataset,
         encoder=options.encoder,
         width=options.width,
         batch_size=options.batch_size,
         **{"refresh_steps": 0, **changes},
     )
-    return build_model(config.resolve(50_000, 32, 100))
+
+
+def build(options, **changes):
+    """A `CueCo` model for 32x32 images, of the same configuration.
+
+    Raises:
+        ConfigError: for options out of range.
+    """
+    from cueco_tf.runs import build_model
+
+    return build_model(configure(options, **changes).resolve(50_000, 32, 100))
 
 
 def random_views(batch_size, image_size=32):

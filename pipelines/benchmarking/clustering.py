@@ -14,7 +14,7 @@ ROUNDS = 9
 
 def add_options(parser):
     """Its part of the command line."""
-    bare_step.add_options(parser, steps=RunConfig("cifar100").refresh_steps)
+    bare_step.add_options(parser, steps=RunConfig.refresh_steps)
     parser.add_argument("--clusters", type=int, default=100, help="L (default: 100)")
     parser.add_argument("--queue-size", type=int, default=4096, help="K (default: 4096)")
 
@@ -26,9 +26,7 @@ def measure(options):
         ConfigError: for options out of range.
     """
     sizes = {"clusters": options.clusters, "queue_size": options.queue_size}
-    sizes["refresh_steps"] = options.steps
-    cueco = bare_step.build(options, **sizes)
-    bare_step.start_clusters(cueco)
+    cueco = _with_clusters(options, sizes)
     moco = _without_clusters(cueco)
     batches = bare_step.endless(bare_step.random_views(options.batch_size))
 
@@ -45,6 +43,14 @@ def measure(options):
         (comparison,),
         {"share of the clustering in a step": 1 - ratio},
     )
+
+
+def _with_clusters(options, sizes):
+    """A model whose every measurement holds one k-means."""
+    # Without a warm-up, in which k-means would wait.
+    model = bare_step.build(options, **sizes, refresh_steps=options.steps, warmup_epochs=0.0)
+    bare_step.start_clusters(model)
+    return model
 
 
 def _without_clusters(cueco):

@@ -22,15 +22,7 @@ def measure(options):
     Raises:
         ConfigError, DataError: for options that are out of range or name no data set.
     """
-    from cueco_tf.config import RunConfig
-
-    config = RunConfig.for_dataset(
-        options.dataset,
-        encoder=options.encoder,
-        width=options.width,
-        batch_size=options.batch_size,
-        refresh_steps=0,  # k-means would fall into some measurements and not into others
-    )
+    config = bare_step.configure(options, options.dataset)
     from cueco_tf import data
     from cueco_tf.runs import build_model
 
