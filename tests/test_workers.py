@@ -77,31 +77,50 @@ def test_devices_and_processes_follow_one_device(tmp_path):
                 np.testing.assert_array_equal(other[name], results[0][name], err_msg=case)
 
 
-def train(tmp_path, name, environment, index):
-    """A worker of a run; each names a folder of its own, and only the chief may make its."""
-    run_dir = tmp_path / name if index == 0 else tmp_path / f"{name}-worker{index}"
-    return start(["-m", "cueco_tf.train", *TINY, "--run-dir", run_dir], environment)
+def train(tmp_path, name, *more, chief_last=False):
+    """Two workers of a run; each names a folder of its own, and only the chief may make its."""
+    folders = (tmp_path / name, tmp_path / f"{name}-worker1")
+    workers = list(zip(folders, environments(2), strict=True))
+    pair = [
+        start(["-m", "cueco_tf.train", *TINY, "--run-dir", folder, *more], environment)
+        for folder, environment in (reversed(workers) if chief_last else workers)
+    ]
+    return pair[::-1] if chief_last else pair
+
+
+def wait_for_checkpoint(folder, pair):
+    """Returns once there is a checkpoint that was not there before."""
+    before = checkpoints.find(folder)[:1]
+    while checkpoints.find(folder)[:1] == before:
+        assert all(process.poll() is None for process in pair), finish(pair)
+        time.sleep(0.1)
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_nothing_but_time(tmp_path):
-    undisturbed = list(enumerate(environments(2)))
+def test_a_stopped_and_a_killed_worker_cost_nothing_but_time(tmp_path):
     # The chief comes up last.
-    pair = [train(tmp_path, "undisturbed", each, i) for i, each in reversed(undisturbed)]
-    codes, outputs = finish(pair)
+    codes, outputs = finish(train(tmp_path, "undisturbed", chief_last=True))
     assert codes == [0, 0], outputs
-    assert "Run folder" in outputs[1] and "Run folder" not in outputs[0]
+    assert "Run folder" in outputs[0] and "Run folder" not in outputs[1]
 
-    pair = [train(tmp_path, "disturbed", each, i) for i, each in enumerate(environments(2))]
+    # One worker is told to stop, as the manager of a cluster does: all save and stop together.
     saved = tmp_path / "disturbed" / "checkpoints"
-    while not checkpoints.find(saved):
-        assert all(process.poll() is None for process in pair), finish(pair)
-        time.sleep(0.1)
+    pair = train(tmp_path, "disturbed")
+    wait_for_checkpoint(saved, pair)
+    pair[1].send_signal(signal.SIGTERM)
+    codes, outputs = finish(pair)
+    assert codes == [143, 143] and "Starting it again" not in "".join(outputs), outputs
+    assert "Stopped by SIGTERM; the state at step" in outputs[0], outputs
+    assert not (tmp_path / "disturbed" / "summary.json").exists()
+
+    # One worker is killed: all start again by themselves.
+    pair = train(tmp_path, "disturbed", "--resume")
+    wait_for_checkpoint(saved, pair)
     os.kill(child_of(pair[1].pid), signal.SIGKILL)
     codes, outputs = finish(pair)
     assert codes == [0, 0], outputs
     assert "was killed by SIGKILL" in outputs[1] and "Worker 0 failed" in outputs[0], outputs
-    assert "from step 0" in outputs[0] and outputs[0].count("training images") == 2
+    assert outputs[0].count("training images") == 2
 
     ends = [
         np.load(checkpoints.find(tmp_path / name / "checkpoints")[0])
@@ -116,8 +135,7 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disturbed", "undisturbed"]
 
     # A folder that holds a run is refused by all, in the chief's words.
-    pair = [train(tmp_path, "disturbed", each, i) for i, each in enumerate(environments(2))]
-    codes, outputs = finish(pair)
+    codes, outputs = finish(train(tmp_path, "disturbed"))
     assert codes == [2, 2] and all("exists and is not empty" in text for text in outputs), outputs
 
 
