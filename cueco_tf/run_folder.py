@@ -244,5 +244,5 @@ def score_table(scores):
         if any(value is not None for value in values):
             cells = (f"{'-' if v is None else format(100 * v, '.1f'):>16}" for v in values)
             lines.append(f"{title:22}" + "".join(cells))
-    lines.append("NMI, ACC, ARI: k-means on the features, k = number of classes.")
+    lines.append("NMI, ACC, ARI: k-means on the features, k = number of classes; the mean of ten.")
     return "\n".join(lines)

@@ -27,8 +27,8 @@ linear   fast: multinomial logistic regression on cached features; its regularis
          sgd:  a linear layer by SGD (momentum 0.9, 100 epochs, rate / 10 after 60 and 80, no
          weight decay) on resized crops and flips; a GPU helps
 online   the probe that was trained beside the encoder; only on the run's own data set
-NMI, ACC, ARI   k-means on the L2-normalised test embeddings, k = number of classes; and the same
-         three for the run's own centroids
+NMI, ACC, ARI   k-means on the L2-normalised test embeddings, k = number of classes, the mean of
+         ten; and the same three for the run's own centroids
 
 Raw pixels and a randomly initialised encoder are scored beside the run: a learned encoder has to
 beat both. Scores in the file are fractions.

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -92,6 +93,19 @@ def test_accuracy_is_the_best_matching():
     # A cluster too many can match no class.
     split = evaluation.clustering_scores(np.zeros(4, int), np.array([0, 0, 0, 1]))
     assert split["acc"] == 0.75
+
+
+def test_kmeans_scores_are_the_mean_of_ten_clusterings(arrays):
+    *_, x, y = arrays
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True).astype(np.float32)
+    nmi = [
+        normalized_mutual_info_score(y, KMeans(10, n_init=3, random_state=seed).fit_predict(unit))
+        for seed in range(7, 17)
+    ]
+    assert np.std(nmi) > 0.002  # a single one would tell little
+    scores = evaluation.kmeans_scores(x, y, 10, seed=7)
+    assert scores["nmi"] == pytest.approx(np.mean(nmi), abs=0.003)
+    assert set(scores) == {"nmi", "acc", "ari"}
 
 
 def test_score_features_reaches_the_known_level_of_raw_digits(arrays):
