@@ -49,7 +49,7 @@ class CueCo(TwoViewModel):
         variance_momentum: float in [0, 1], beta 2. Defaults to 0.5.
         variance_floor: float in (0, 4], below which no variance falls. Defaults to 0.01.
         loss_weights: (lambda 1, lambda 2, lambda 3), each >= 0; (1, 0, 0) is MoCo, with clusters
-            that follow but do not teach. Defaults to (1, 0.5, 0.02).
+            that follow but do not teach. Defaults to (1, 1, 0.02).
         assign_by: `"key"`: a query belongs to the cluster of the other view's key, a target to
             predict; `"query"`: to the one nearest to itself, the poster's letter. Defaults to
             `"key"`.
@@ -86,7 +86,7 @@ class CueCo(TwoViewModel):
         centroid_momentum=0.5,
         variance_momentum=0.5,
         variance_floor=0.01,
-        loss_weights=(1, 0.5, 0.02),
+        loss_weights=(1, 1, 0.02),
         assign_by="key",
         warmup_steps=None,
         ramp_steps=0,

@@ -62,6 +62,14 @@ def build_parser():
         "for choosing options (default: 0)",
     )
     data.add_argument("--image-size", type=int, metavar="PIXELS", help="default: the native size")
+    data.add_argument(
+        "--crop-scale",
+        type=float,
+        nargs=2,
+        metavar=("LEAST", "MOST"),
+        help="share of the image's area that a view shows, each drawn from this range in (0, 1]; "
+        "raise the least where small parts no longer tell what the image is (default: 0.2 1)",
+    )
 
     network = parser.add_argument_group("network")
     network.add_argument("--encoder", metavar="NAME", help="resnet10, resnet18, resnet34, resnet50")

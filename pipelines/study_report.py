@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import statistics
+import textwrap
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -20,6 +21,8 @@ SCORES = {
     "ari": "ARI",
     "centroid_nmi": "NMI, own centroids",
 }
+
+_LEGEND_WIDTH = 150  # characters a line
 
 
 def write_study(trials, stem):
@@ -41,7 +44,7 @@ def write_study(trials, stem):
     for path, text in zip(paths, texts, strict=False):
         write_atomically(path, lambda file, text=text: file.write_text(text))
     with matplotlib.rc_context(STYLE):
-        save_png(_figure(groups), paths[2])
+        save_png(draw_study(groups), paths[2])
     return paths
 
 
@@ -119,9 +122,18 @@ def _csv(trials):
     return text.getvalue()
 
 
-def _figure(groups):
-    """k-NN along training, and at the end NMI against k-NN."""
-    figure = Figure(figsize=(11, 4.2))
+def draw_study(groups):
+    """k-NN along training, and at the end NMI against k-NN.
+
+    Args:
+        groups: dict from a variant's title to its list of `Trial`.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    titles = {title: textwrap.fill(title, _LEGEND_WIDTH) for title in groups}
+    lines = sum(text.count("\n") + 1 for text in titles.values())
+    figure = Figure(figsize=(11, 4.2 + 0.19 * lines))  # the legend stands below, a line a variant
     curve, end = figure.subplots(1, 2)
     curve.set(title="k-NN along training", xlabel="epoch", ylabel="k-NN top-1, %")
     end.set(title="At the end", xlabel="k-NN top-1, %", ylabel="NMI, %")
@@ -140,6 +152,6 @@ def _figure(groups):
             )
         for knn, nmi in zip(_values(group, "knn_top1"), _values(group, "nmi"), strict=True):
             end.plot(knn, nmi, "o", color=colour)
-        end.plot(math.nan, math.nan, "o", color=colour, label=title)
-    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+        end.plot(math.nan, math.nan, "o", color=colour, label=titles[title])
+    figure.legend(loc="outside lower left", fontsize=8, frameon=False)
     return figure

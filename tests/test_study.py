@@ -3,12 +3,15 @@
 import csv
 import json
 
+import matplotlib
 import pytest
 from conftest import module
 
 from cueco_tf.config import RunConfig
 from cueco_tf.train_options import build_parser
+from pipelines.reporting.style import STYLE
 from pipelines.study import StudyError, read_trials
+from pipelines.study_report import draw_study
 
 COMMON = {"dataset": "digits", "width": 4, "epochs": 2, "warmup_epochs": 1, "holdout": 0.2}
 
@@ -62,6 +65,19 @@ def test_a_missing_grid_is_one_line(tmp_path):
     done = module("pipelines.reproduce", "study", tmp_path / "none.json")
     assert done.returncode == 2
     assert done.stderr.startswith("error: The grid ") and done.stderr.count("\n") == 1
+
+
+def test_long_titles_leave_the_plots_their_room(tmp_path):
+    many = {"assign_by": ["key"], "centroid_temperature": [0.1], "centroid_momentum": [0.99]}
+    many |= {"variance_momentum": [0.99], "refresh_steps": [0], "crop_scale": [[0.2, 1]]}
+    variants = [{**many, "clusters": [10, 20, 30, 40]}]
+    trials = read_trials(write(tmp_path / "g.json", variants=variants), tmp_path)
+    with matplotlib.rc_context(STYLE):
+        figure = draw_study({trial.title: [trial] for trial in trials})
+        figure.draw_without_rendering()
+    boxes = [plot.get_position() for plot in figure.axes]
+    assert len(boxes) == 2
+    assert all(box.width > 0.35 and box.height * figure.get_figheight() > 3 for box in boxes)
 
 
 @pytest.mark.slow

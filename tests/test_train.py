@@ -98,6 +98,7 @@ sys.exit(code)
         ("--dataset digits --encoder vgg", "--encoder should be one of resnet10"),
         ("--dataset cifar", "--dataset should be one of digits"),
         ("--dataset digits --loss-weights 0 0 0", "--loss-weights should be three numbers"),
+        ("--dataset digits --crop-scale 0 1", "--crop-scale should be (least, most)"),
         ("--dataset digits --warmup-epochs 101", "--warmup-epochs should be in [0, epochs=100]"),
         ("--run-dir nowhere --resume", "nowhere holds no run to go on with"),
         ("", "--dataset is required"),
