@@ -39,9 +39,8 @@ class RunConfig:
     learning_rate: float = 0.4
     weight_decay: float = 1e-3  # decoupled; with momentum 0.9 about PyTorch's coupled 1e-4
     learning_rate_warmup: float = 0.1  # epochs of linear rise, as a share of all
-    clusters: int | None = (
-        None  # k-NN beside L1 alone: 1000 +0.6; 100, 300 (harder pulls) -0.5, -1.3
-    )
+    # k-NN beside L1 alone: 1000 level (two seeds), 300 at half the weight +0.2, 100 -1.1 to -1.4.
+    clusters: int | None = None
     queue_size: int = 4096  # 16384: k-NN 0.8 behind after 5 epochs, a fifth slower
     temperature: float = 0.2
     # Of the second loss. With 0.1 and 0.2 (100 clusters, or 1000 at a weight of 2): NMI as without
