@@ -68,7 +68,8 @@ def build_parser():
         nargs=2,
         metavar=("LEAST", "MOST"),
         help="share of the image's area that a view shows, each drawn from this range in (0, 1]; "
-        "raise the least where small parts no longer tell what the image is (default: 0.2 1)",
+        "raise the least where small parts no longer tell what the image is (default: "
+        "0.2 1, digits 0.5 1)",
     )
 
     network = parser.add_argument_group("network")
