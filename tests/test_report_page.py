@@ -192,15 +192,26 @@ def test_the_keyboard_walks_the_map_and_says_where_it_is(opened):
     data = map_data(opened)
     canvas, status = find_one(opened, "#map-canvas"), find_one(opened, "#map-status")
     assert status.get_attribute("aria-live") == "polite"
-    said = []
-    for key in (Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_UP, Keys.ARROW_LEFT):
+    place = np.array([data["x"], data["y"]], float)  # (2, points)
+    steps = {
+        Keys.ARROW_RIGHT: (1, 0),
+        Keys.ARROW_UP: (0, -1),
+        Keys.ARROW_LEFT: (-1, 0),
+        Keys.ARROW_DOWN: (0, 1),
+    }
+    canvas.send_keys(Keys.ARROW_RIGHT)  # to the middle of the map
+    current = int(status.get_attribute("textContent").split()[1]) - 1
+    for key in (*steps, Keys.ARROW_RIGHT):
         canvas.send_keys(key)
-        said.append(status.get_attribute("textContent"))
-        number = int(said[-1].split()[1])
-        assert said[-1] == f"Point {number} of 1437: {names(data, number - 1)}"
-    assert len(set(said)) == len(said)
-    first, second = (int(text.split()[1]) - 1 for text in said[:2])
-    assert data["x"][second] > data["x"][first]
+        said = status.get_attribute("textContent")
+        # The nearest of the points that lie more in the key's direction than aside of it.
+        offset = place - place[:, [current]]
+        ahead, aside = steps[key] @ offset, np.abs(steps[key][::-1] @ offset)
+        distance = np.where((ahead > 0) & (aside <= ahead), np.hypot(*offset), np.inf)
+        current = int(said.split()[1]) - 1
+        assert said == f"Point {current + 1} of 1437: {names(data, current)}"
+        assert np.isfinite(distance[current])
+        np.testing.assert_allclose(distance[current], distance.min(), rtol=1e-9)
     assert find_one(opened, "#map-tip").is_displayed()
     canvas.send_keys(Keys.ESCAPE)
     assert not find_one(opened, "#map-tip").is_displayed()
