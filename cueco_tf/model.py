@@ -49,14 +49,14 @@ class CueCo(TwoViewModel):
         variance_momentum: float in [0, 1], beta 2. Defaults to 0.5.
         variance_floor: float in (0, 4], below which no variance falls. Defaults to 0.01.
         loss_weights: (lambda 1, lambda 2, lambda 3), each >= 0; (1, 0, 0) is MoCo, with clusters
-            that follow but do not teach. Defaults to (1, 1, 0.02).
+            that follow but do not teach. Defaults to (1, 3, 0.02).
         assign_by: `"key"`: a query belongs to the cluster of the other view's key, a target to
             predict; `"query"`: to the one nearest to itself, the poster's letter. Defaults to
             `"key"`.
         warmup_steps: integer >= 0: steps on the first loss alone, or None for three
             tenths of `total_steps`. The clusters start no earlier than the queue is full of keys.
-        ramp_steps: integer >= 0, over which lambda 2 and 3 rise from 0 after the warm-up. Defaults
-            to 0: they are there at once.
+        ramp_steps: integer >= 0, over which lambda 2 and 3 rise from 0 after the warm-up; 0: they
+            are there at once. Defaults to None: they rise until `total_steps`.
         refresh_steps: integer >= 0: every so many steps k-means on the queue makes the clusters
             anew, so that they follow what the encoder has learnt; 0 for never. Defaults to 50.
         total_steps: integer >= 1, or None, to work it out in `fit`.
@@ -86,10 +86,10 @@ class CueCo(TwoViewModel):
         centroid_momentum=0.5,
         variance_momentum=0.5,
         variance_floor=0.01,
-        loss_weights=(1, 1, 0.02),
+        loss_weights=(1, 3, 0.02),
         assign_by="key",
         warmup_steps=None,
-        ramp_steps=0,
+        ramp_steps=None,
         refresh_steps=50,
         total_steps=None,
         num_classes=None,
@@ -210,11 +210,15 @@ class CueCo(TwoViewModel):
         )
 
     def ramp(self):
-        """The share of lambda 2 and 3 that is in force: rises in a line after the warm-up."""
-        if not self.ramp_steps:
-            return 1.0
-        since = ops.cast(self.step.value - self.schedule[1], "float32")
-        return ops.clip(since / self.ramp_steps, 0.0, 1.0)
+        """The share of lambda 2 and 3 that is in force: rises in a line after the warm-up.
+
+        All of it at once where the length of training is unknown and `ramp_steps` is None.
+        """
+        total, warmup = ops.unstack(self.schedule.value)
+        length = total - warmup if self.ramp_steps is None else self.ramp_steps
+        length, since = (ops.cast(n, "float32") for n in (length, self.step.value - warmup))
+        risen = ops.clip(since / ops.maximum(length, 1.0), 0.0, 1.0)
+        return ops.where(length > 0, risen, 1.0)
 
     def monitors(self):
         """What `fit` watches training with: see `HealthMonitor`."""

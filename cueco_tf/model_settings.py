@@ -25,8 +25,9 @@ def check_settings(**values):
     for name in ("temperature", "centroid_temperature"):
         require(name, 0 < values[name] < math.inf, "positive")
     require("variance_floor", 0 < values["variance_floor"] <= 4, "in (0, 4]")
-    for name in ("ramp_steps", "refresh_steps"):
-        require(name, values[name] >= 0, "at least 0")
+    require("refresh_steps", values["refresh_steps"] >= 0, "at least 0")
+    ramp = values["ramp_steps"]
+    require("ramp_steps", ramp is None or ramp >= 0, "at least 0, or None")
     for name in ("centroid_momentum", "variance_momentum"):
         require(name, 0 <= values[name] <= 1, "in [0, 1]")
     start_and_end = values["key_momentum"]

@@ -21,9 +21,10 @@ def build_model(config):
     """
     steps_per_epoch = config.steps_per_epoch
     total_steps = config.epochs * steps_per_epoch
-    warmup = config.warmup_epochs
-    if warmup is not None:
-        warmup = round(warmup * steps_per_epoch)
+    warmup, ramp = (
+        None if epochs is None else round(epochs * steps_per_epoch)
+        for epochs in (config.warmup_epochs, config.ramp_epochs)
+    )
     rise = int(config.learning_rate_warmup * total_steps)
     keras.utils.set_random_seed(config.seed)
     with _dtype_policy(config.precision):
@@ -43,7 +44,7 @@ def build_model(config):
             assign_by=config.assign_by,
             symmetric=config.symmetric,
             warmup_steps=warmup,
-            ramp_steps=round(config.ramp_epochs * steps_per_epoch),
+            ramp_steps=ramp,
             refresh_steps=config.refresh_steps,
             total_steps=total_steps,
             num_classes=config.num_classes,

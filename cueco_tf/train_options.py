@@ -178,7 +178,8 @@ def build_parser():
         "--ramp-epochs",
         type=float,
         metavar="N",
-        help="epochs after the warm-up over which L2 and L3 rise to their full weight (default: 0)",
+        help="epochs after the warm-up over which L2 and L3 rise to their full weight; 0: at once "
+        "(default: all that are left)",
     )
     method.add_argument(
         "--refresh-steps",

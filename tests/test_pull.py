@@ -30,14 +30,24 @@ def images(cifar):
     return cifar.train.images[:96]
 
 
-def test_the_ramp_rises_in_a_line_from_the_end_of_the_warm_up():
-    model = make(warmup_steps=10, ramp_steps=4)
-    model.schedule.assign([100, 10])
-    shares = []
+@pytest.mark.parametrize(
+    "ramp_steps, schedule, shares",
+    [
+        (4, [100, 10], [0, 0, 0, 0.25, 0.75, 1, 1]),
+        (None, [18, 10], [0, 0, 0, 0.125, 0.375, 0.5, 1]),  # to the end of training
+        (None, [0, 10], [1] * 7),  # which is unknown
+        (None, [10, 10], [1] * 7),  # nothing left to rise over
+        (0, [100, 10], [1] * 7),
+    ],
+)
+def test_the_ramp_rises_in_a_line_from_the_end_of_the_warm_up(ramp_steps, schedule, shares):
+    model = make(ramp_steps=ramp_steps)
+    model.schedule.assign(schedule)
+    received = []
     for step in (0, 9, 10, 11, 13, 14, 99):
         model.step.assign(step)
-        shares.append(float(model.ramp()))
-    assert shares == [0, 0, 0, 0.25, 0.75, 1, 1]
+        received.append(float(model.ramp()))
+    assert received == shares
 
 
 def test_before_it_has_risen_the_pull_does_nothing(images):

@@ -57,7 +57,11 @@ def _training(metrics, config):
 
     # Until the first k-means there are no clusters, and what is written of them is zero.
     started = np.where(np.isfinite(column("usage_entropy", positive=True)), 1, np.nan)
-    weighted = [f"\N{MULTIPLICATION SIGN} {weight:g}" for weight in config.loss_weights]
+    ramped = (False, config.ramp_epochs != 0, config.ramp_epochs != 0)
+    weighted = [
+        f"\N{MULTIPLICATION SIGN} {'0 to ' if rises and weight else ''}{weight:g}"
+        for weight, rises in zip(config.loss_weights, ramped, strict=True)
+    ]
     losses = [
         (f"L1 contrastive {weighted[0]}", "blue", column("info_nce")),
         (f"L2 centroid {weighted[1]}", "orange", column("centroid_contrast", positive=True)),
