@@ -20,6 +20,9 @@ from sklearn.preprocessing import StandardScaler
 _SOLVER = dict(max_iter=200, tol=1e-3)
 REGULARIZATIONS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 CLUSTERINGS = 10
+# The best of three is often a poor one: on features of the digits its inertia was 0.6 to 1.3 %
+# above the least, of ten 0.2 % at most, for several points of NMI.
+_STARTS = 10
 _HELD_OUT = 0.1
 _BLOCK = 2**25  # similarities that are held at once
 
@@ -158,8 +161,8 @@ def kmeans_scores(x, labels, num_clusters, seed=0):
     """How well k-means on L2-normalised features agrees with labels.
 
     One k-means on the features of a hard set differs from the next as much as one training from
-    another, so each score is the mean over `CLUSTERINGS` of them, by scikit-learn, the best of
-    three starts each.
+    another, so each score is the mean over `CLUSTERINGS` (10) of them, by scikit-learn, the best of
+    ten starts each.
 
     Args:
         x: `(n, dim)` features.
@@ -172,7 +175,9 @@ def kmeans_scores(x, labels, num_clusters, seed=0):
     """
     x = normalize(x)
     seeds = range(seed, seed + CLUSTERINGS)
-    found = [KMeans(num_clusters, n_init=3, random_state=each).fit_predict(x) for each in seeds]
+    found = [
+        KMeans(num_clusters, n_init=_STARTS, random_state=each).fit_predict(x) for each in seeds
+    ]
     scores = [clustering_scores(labels, clusters) for clusters in found]
     return {name: float(np.mean([each[name] for each in scores])) for name in scores[0]}
 

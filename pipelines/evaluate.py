@@ -28,7 +28,7 @@ linear   fast: multinomial logistic regression on cached features; its regularis
          weight decay) on resized crops and flips; a GPU helps
 online   the probe that was trained beside the encoder; only on the run's own data set
 NMI, ACC, ARI   k-means on the L2-normalised test embeddings, k = number of classes, the mean of
-         ten; and the same three for the run's own centroids
+         ten, each the best of ten starts; and the same three for the run's own centroids
 
 Raw pixels and a randomly initialised encoder are scored beside the run: a learned encoder has to
 beat both. Scores in the file are fractions.
