@@ -21,7 +21,7 @@ _SOLVER = dict(max_iter=200, tol=1e-3)
 REGULARIZATIONS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 CLUSTERINGS = 10
 # The best of three is often a poor one: on features of the digits its inertia was 0.6 to 1.3 %
-# above the least, of ten 0.2 % at most, for several points of NMI.
+# above the least, of ten 0.2 % at most, which cost up to 3 points of NMI.
 _STARTS = 10
 _HELD_OUT = 0.1
 _BLOCK = 2**25  # similarities that are held at once
