@@ -161,8 +161,8 @@ def kmeans_scores(x, labels, num_clusters, seed=0):
     """How well k-means on L2-normalised features agrees with labels.
 
     One k-means on the features of a hard set differs from the next as much as one training from
-    another, so each score is the mean over `CLUSTERINGS` (10) of them, by scikit-learn, the best of
-    ten starts each.
+    another, so each score is the mean over `CLUSTERINGS` of them, by scikit-learn, the best of ten
+    starts each.
 
     Args:
         x: `(n, dim)` features.

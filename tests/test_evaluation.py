@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
 
 from cueco_tf import evaluation
 
@@ -97,12 +97,12 @@ def test_accuracy_is_the_best_matching():
 
 def test_kmeans_scores_are_the_mean_of_ten_clusterings(arrays):
     *_, x, y = arrays
-    unit = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    unit = normalize(x).astype(np.float32)
     nmi = [
         normalized_mutual_info_score(y, KMeans(10, n_init=10, random_state=seed).fit_predict(unit))
         for seed in range(7, 17)
     ]
-    assert np.ptp(nmi) > 0  # a single one would tell less
+    assert np.std(nmi) > 0.002  # a single one would tell little
     scores = evaluation.kmeans_scores(x, y, 10, seed=7)
     assert scores["nmi"] == pytest.approx(np.mean(nmi), abs=0.003)
     assert set(scores) == {"nmi", "acc", "ari"}
@@ -110,7 +110,7 @@ def test_kmeans_scores_are_the_mean_of_ten_clusterings(arrays):
 
 def test_kmeans_scores_are_those_of_the_best_of_many_starts(arrays):
     x, y, *_ = arrays
-    unit = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    unit = normalize(x).astype(np.float32)
     best = KMeans(10, n_init=100, random_state=1).fit_predict(unit)
     expected = evaluation.clustering_scores(y, best)
     assert evaluation.kmeans_scores(x, y, 10) == pytest.approx(expected, abs=0.005)
