@@ -8,10 +8,11 @@ Method: Giakoumoglou and Stathaki, "Cluster Contrast for Unsupervised Visual Rep
 Learning", arXiv:2507.12359.
 """
 
-import importlib
 import os
 import sys
 import warnings
+
+from cueco_tf.lazy import names_of
 
 __version__ = "0.1.0"
 
@@ -24,25 +25,16 @@ if "TF_ENABLE_ONEDNN_OPTS" not in os.environ and "tensorflow" in sys.modules:
     )
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-_LAZY = {
-    "CueCo": "cueco_tf.model",
-    "TwoViews": "cueco_tf.augment",
-    "build_encoder": "cueco_tf.encoders",
-    "load_run": "cueco_tf.runs",
-    "load_encoder": "cueco_tf.runs",
-}
-_MODULES = ("augment", "clusters", "data", "encoders", "evaluation", "losses", "momentum")
-
-__all__ = ["__version__", *_LAZY, *_MODULES]
-
-
-def __getattr__(name):
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, _names = names_of(
+    __name__,
+    {
+        "CueCo": "methods.cueco",
+        "TwoViews": "data.augment",
+        "build_encoder": "parts.resnet",
+        "load_run": "running.loading",
+        "load_encoder": "running.loading",
+        "data": None,
+        "evaluation": None,
+    },
+)
+__all__ = ["__version__", *_names]

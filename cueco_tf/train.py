@@ -6,12 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-from cueco_tf.checkpoints import CheckpointError, find
-from cueco_tf.config import ConfigError, RunConfig
-from cueco_tf.distribution import ClusterError, find_cluster
-from cueco_tf.run_folder import RunError, RunFolder, score_table
-from cueco_tf.supervisor import exit_with_supervisor, is_supervised, supervise
-from cueco_tf.train_options import build_parser
+from cueco_tf.distributed.environment import ClusterError, find_cluster
+from cueco_tf.distributed.supervisor import exit_with_supervisor, is_supervised, supervise
+from cueco_tf.evaluation.table import score_table
+from cueco_tf.running.checkpoints import CheckpointError, find
+from cueco_tf.running.run_folder import RunError, RunFolder
+from cueco_tf.settings.command_line import build_parser
+from cueco_tf.settings.run import ConfigError, RunConfig
 
 
 def main(argv=None):
@@ -41,10 +42,10 @@ def main(argv=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf  # only after everything that is cheap has been checked
 
-    from cueco_tf import training
-    from cueco_tf.data import DataError
-    from cueco_tf.files import in_one_line
-    from cueco_tf.workers import Refused, join
+    from cueco_tf.data.decoding import in_one_line
+    from cueco_tf.data.splits import DataError
+    from cueco_tf.distributed.workers import Refused, join
+    from cueco_tf.running import training
 
     tf.get_logger().setLevel("ERROR")  # scoring three networks is no reason to warn of retracing
     try:

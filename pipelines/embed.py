@@ -10,7 +10,7 @@ import time
 import warnings
 from pathlib import Path
 
-from cueco_tf.exported import ExportError, cores, map_in_order, read_export
+from cueco_tf.export.reading import ExportError, cores, map_in_order, read_export
 
 _DESCRIPTION = """\
 Turns images into embeddings and clusters with an exported encoder. Needs ONNX Runtime, NumPy,
@@ -74,8 +74,8 @@ def build_parser():
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
-    from cueco_tf.part_file import PartFile
-    from cueco_tf.sources import SourceError, open_source
+    from cueco_tf.embedding.part_file import PartFile
+    from cueco_tf.embedding.sources import SourceError, open_source
 
     side_file = options.output.with_name(f"{options.output.name}.skipped.csv")
     part = None
@@ -106,8 +106,8 @@ def main(argv=None):
 
 def _check_options(options):
     """Raises SourceError for values that cannot work, before anything is read."""
-    from cueco_tf.embeddings_file import SUFFIXES
-    from cueco_tf.sources import SourceError
+    from cueco_tf.embedding.embeddings_file import SUFFIXES
+    from cueco_tf.embedding.sources import SourceError
 
     output, folder = options.output, options.copy_to
     if options.threads < 1:
@@ -176,7 +176,7 @@ def _embed(encoder, source, part, threads):
 
 def _finish(options, side_file, export, source, part):
     """Writes the output from the part file; returns how many images were skipped."""
-    from cueco_tf.embeddings_file import write_file, write_skipped
+    from cueco_tf.embedding.embeddings_file import write_file, write_skipped
 
     part.close()
     if not part.rows:

@@ -15,7 +15,7 @@ import os
 import sys
 from pathlib import Path
 
-from cueco_tf.checkpoints import write_atomically
+from cueco_tf.storage import write_atomically
 
 # A straight line through a process's memory is never quite level; this much is no leak.
 FLAT = 0.5  # megabytes per 1000 steps
@@ -71,7 +71,7 @@ def main(argv=None):
 
 
 def _chaos(folder, options):
-    from pipelines.chaos import ChaosError, chaos
+    from pipelines.enduring.chaos import ChaosError, chaos
 
     try:
         result = chaos(folder, options.kills, options.epochs, options.seed)
@@ -102,7 +102,7 @@ def _chaos(folder, options):
 
 
 def _soak(folder, options):
-    from pipelines.soak import soak
+    from pipelines.enduring.soak import soak
 
     result = soak(folder, options.steps)
     (_, first), (_, last) = result["samples"][0], result["samples"][-1]

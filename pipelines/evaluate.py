@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cueco_tf.checkpoints import CheckpointError, write_atomically
-from cueco_tf.config import ConfigError, RunConfig
-from cueco_tf.run_folder import BASELINES, RunFolder, score_table
+from cueco_tf.evaluation.table import BASELINES, score_table
+from cueco_tf.running.checkpoints import CheckpointError
+from cueco_tf.running.run_folder import RunFolder
+from cueco_tf.settings.run import ConfigError, RunConfig
+from cueco_tf.storage import write_atomically
 
 _DESCRIPTION = """\
 Scores a run's frozen encoder on a labelled data set, prints a table and writes RUN/evaluation.json.
@@ -136,7 +138,7 @@ def score_embeddings(path, seed=0):
         EvaluationError: for a file that cannot be read, or arrays that do not fit each other.
         ValueError: for labels that cannot be scored.
     """
-    from cueco_tf.evaluation import score_features  # scikit-learn takes a second to import
+    from cueco_tf.evaluation.features import score_features  # scikit-learn takes a second to import
 
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -188,8 +190,8 @@ def _score_run(options):
     import tensorflow as tf
 
     from cueco_tf import data
-    from cueco_tf.files import in_one_line
-    from cueco_tf.runs import load_run
+    from cueco_tf.data.decoding import in_one_line
+    from cueco_tf.running.loading import load_run
 
     tf.get_logger().setLevel("ERROR")
     run = load_run(folder.path, weights_only=True)
@@ -208,8 +210,8 @@ def _score_run(options):
 
 
 def _score(run, images, options):
-    from cueco_tf import scoring
-    from cueco_tf.encoders import build_encoder
+    from cueco_tf.evaluation import networks as scoring
+    from cueco_tf.parts.resnet import build_encoder
 
     config, dataset = run.config, images.name
     networks = {"": run.model.encoder}

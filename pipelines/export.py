@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from cueco_tf.checkpoints import CheckpointError, new_folder
-from cueco_tf.exported import (
+from cueco_tf.export.manifest import checksums, describe
+from cueco_tf.export.reading import (
     KERAS,
     MANIFEST,
     ONNX,
@@ -16,8 +16,9 @@ from cueco_tf.exported import (
     ExportError,
     read_export,
 )
-from cueco_tf.manifest import checksums, describe
-from cueco_tf.run_folder import RunError, RunFolder
+from cueco_tf.running.checkpoints import CheckpointError
+from cueco_tf.running.run_folder import RunError, RunFolder
+from cueco_tf.storage import new_folder
 
 _DESCRIPTION = """\
 Exports the trained encoder of a finished run, with its head and its centroids, as files that turn
@@ -80,7 +81,7 @@ def main(argv=None):
     import tensorflow as tf  # only after everything that is cheap has been checked
 
     from cueco_tf import data
-    from cueco_tf.export_checks import ParityError
+    from cueco_tf.export.checks import ParityError
 
     tf.get_logger().setLevel("ERROR")
     try:
@@ -124,9 +125,13 @@ def _write(folder, run_path, images, precision, name):
     """Fills a folder with an export and returns its manifest."""
     import numpy as np
 
-    from cueco_tf import export_checks, exporting, files, onnx_graph, onnx_precision, runs
-    from cueco_tf.image_files import EVALUATION_CROP
-    from cueco_tf.model_card import model_card
+    from cueco_tf.data.image_files import EVALUATION_CROP
+    from cueco_tf.data.splits import FileSplit
+    from cueco_tf.export import checks as export_checks
+    from cueco_tf.export import onnx_graph, onnx_precision
+    from cueco_tf.export import writing as exporting
+    from cueco_tf.export.model_card import model_card
+    from cueco_tf.running import loading as runs
 
     def take(split, count):
         return np.concatenate(list(split.sample(count).plain_batches().as_numpy_iterator()))
@@ -152,7 +157,7 @@ def _write(folder, run_path, images, precision, name):
         (folder / ONNX).write_bytes(reduced)
         price = export_checks.price(encoder, Encoder(folder / ONNX), images)
         price["bytes"] = {"float32": size, "reduced": len(reduced)}
-    crop = EVALUATION_CROP if isinstance(images.train, files.FileSplit) else 1.0
+    crop = EVALUATION_CROP if isinstance(images.train, FileSplit) else 1.0
     manifest = describe(run, run_path, name, precision, crop, exporting.OPSET)
     manifest |= {"parity": parity, "price": price}
     manifest["warnings"] = export_checks.warnings(manifest)

@@ -5,8 +5,9 @@ import os
 import sys
 from pathlib import Path
 
-from cueco_tf.checkpoints import CheckpointError, new_folder
-from cueco_tf.run_folder import RunError, RunFolder
+from cueco_tf.running.checkpoints import CheckpointError
+from cueco_tf.running.run_folder import RunError, RunFolder
+from cueco_tf.storage import new_folder
 
 _DESCRIPTION = """\
 Makes a page to look at a run, finished or not: RUN/report/index.html, one file that opens from
@@ -76,8 +77,8 @@ def main(argv=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf  # only after everything that is cheap has been checked
 
-    from cueco_tf.data import DataError
-    from cueco_tf.files import in_one_line
+    from cueco_tf.data.decoding import in_one_line
+    from cueco_tf.data.splits import DataError
 
     tf.get_logger().setLevel("ERROR")  # four networks are no reason to warn of retracing
     try:
@@ -121,7 +122,8 @@ def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES)
         RunError, DataError, CheckpointError, OSError: for what the user has to mend; an earlier
             report then stands as it was.
     """
-    from cueco_tf import data, runs
+    from cueco_tf import data
+    from cueco_tf.running import loading as runs
     from pipelines.reporting import page, plots, style
     from pipelines.reporting.examine import examine
 

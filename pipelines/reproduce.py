@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from cueco_tf.run_folder import RunError
-from pipelines.paper_tables import SCALES, cells
-from pipelines.study import StudyError, read_trials
-from pipelines.table_writer import write_table
+from cueco_tf.running.run_folder import RunError
+from pipelines.reproducing.paper_tables import SCALES, cells
+from pipelines.reproducing.study import StudyError, read_trials
+from pipelines.reproducing.table_writer import write_table
 
 _DESCRIPTION = """\
 Trains the cells of one of the paper's tables, evaluates them and writes the table as Markdown and
@@ -151,7 +151,9 @@ def _table(options):
 def _study(options):
     """Does the runs of a study until the hours are over; returns the exit code and the files
     written."""
-    from pipelines.study_report import write_study  # matplotlib takes a second to import
+    from pipelines.reproducing.study_report import (
+        write_study,  # matplotlib takes a second to import
+    )
 
     end = time.monotonic() + 3600 * options.hours
     trials = read_trials(options.grid, options.runs)

@@ -5,7 +5,7 @@ import io
 import sys
 from pathlib import Path
 
-from cueco_tf.exported import ExportError, read_export
+from cueco_tf.export.reading import ExportError, read_export
 
 _DESCRIPTION = """\
 Finds the images nearest to a query image among those of a file of embeddings, by cosine. Prints a
@@ -53,7 +53,7 @@ def build_parser():
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
-    from cueco_tf.embeddings_file import printable, read_file
+    from cueco_tf.embedding.embeddings_file import printable, read_file
 
     sheet = options.sheet or options.file.with_name(f"{options.file.stem}-nearest.png")
     try:
@@ -105,7 +105,7 @@ def _query(options, columns, origin):
     """The embedding of the query, and its row where it has one."""
     import numpy as np
 
-    from cueco_tf import image_files
+    from cueco_tf.data import image_files
 
     (rows,) = np.nonzero(columns["paths"] == options.image)
     if len(rows):
@@ -133,7 +133,7 @@ def _draw(path, query, found):
     """Draws the query and the images found, with their similarities, as one PNG."""
     from PIL import Image, ImageDraw
 
-    from cueco_tf.checkpoints import write_atomically
+    from cueco_tf.storage import write_atomically
 
     cells = [(query, "query"), *((name, f"{similarity:.4f}") for name, similarity in found)]
     count = min(_COLUMNS, len(cells))
@@ -158,7 +158,7 @@ def _thumbnail(name):
     import numpy as np
     from PIL import Image
 
-    from cueco_tf import image_files
+    from cueco_tf.data import image_files
 
     array, _, row = name.rpartition("#")
     try:

@@ -72,8 +72,8 @@ def digits_run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def digits_findings(digits_run, digits):
     """What the report shows of `digits_run`."""
-    from cueco_tf.run_folder import RunFolder
-    from cueco_tf.runs import load_run
+    from cueco_tf.running.loading import load_run
+    from cueco_tf.running.run_folder import RunFolder
     from pipelines.reporting.examine import examine
 
     run = load_run(digits_run)

@@ -38,7 +38,7 @@ def test_evaluation_needs_no_tensorflow():
 
 
 def test_the_library_imports_nothing_from_the_pipelines():
-    for path in (ROOT / "cueco_tf").glob("*.py"):
+    for path in (ROOT / "cueco_tf").rglob("*.py"):
         assert not re.search(r"^\s*(from|import) pipelines", path.read_text(), re.M), path
 
 
@@ -120,7 +120,11 @@ def test_a_wheel_holds_both_packages_and_the_commands(tmp_path):
     assert "cueco-train = cueco_tf.train:main" in commands
     for name in ("embed", "export", "search"):
         assert f"cueco-{name} = pipelines.{name}:main" in commands
-    for name in ("cueco_tf/model.py", "cueco_tf/py.typed", "cueco_tf/imagenet100_wnids.txt"):
+    for name in (
+        "cueco_tf/methods/cueco.py",
+        "cueco_tf/py.typed",
+        "cueco_tf/data/imagenet100_wnids.txt",
+    ):
         assert name in names
     for name in ("benchmark", "benchmarking/step"):
         assert f"pipelines/{name}.py" in names

@@ -2,7 +2,7 @@
 
 import time
 
-from cueco_tf.config import RunConfig
+from cueco_tf.settings.run import RunConfig
 
 
 def add_options(parser, steps=10):
@@ -43,7 +43,7 @@ def build(options, **changes):
     Raises:
         ConfigError: for options out of range.
     """
-    from cueco_tf.runs import build_model
+    from cueco_tf.methods.building import build_model
 
     return build_model(configure(options, **changes).resolve(50_000, 32, 100))
 

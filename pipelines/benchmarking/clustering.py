@@ -5,7 +5,7 @@ update, usage, re-seeding or k-means. CueCo's clusters have started, and a measu
 steps as lie between two k-means, so that each holds one.
 """
 
-from cueco_tf.config import RunConfig
+from cueco_tf.settings.run import RunConfig
 from pipelines.benchmarking import bare_step
 from pipelines.benchmarking.measuring import Findings, alternate
 
@@ -59,9 +59,10 @@ def _without_clusters(cueco):
     import tensorflow as tf
     from keras import ops
 
-    from cueco_tf import CueCo, losses
-    from cueco_tf.clusters import normalize
-    from cueco_tf.momentum import cosine_momentum
+    from cueco_tf import CueCo
+    from cueco_tf.parts import losses
+    from cueco_tf.parts.clusters import normalize
+    from cueco_tf.parts.momentum import cosine_momentum
 
     class MoCo(CueCo):
         def train_step(self, data):

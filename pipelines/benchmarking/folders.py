@@ -7,7 +7,7 @@ random order; the crop is part of the resizing here, and a file is decoded once 
 import tempfile
 from pathlib import Path
 
-from cueco_tf.exported import cores
+from cueco_tf.export.reading import cores
 from pipelines.benchmarking.measuring import Findings, alternate, pipeline_rate
 
 ROUNDS = 5

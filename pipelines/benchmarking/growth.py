@@ -119,7 +119,7 @@ def _memory_and_rare_work(size):
     the work takes that few steps do."""
     import tensorflow as tf
 
-    from cueco_tf import clusters
+    from cueco_tf.parts import clusters
 
     def peak():
         # Not `ru_maxrss`, in which a child begins with its parent's.

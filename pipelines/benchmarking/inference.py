@@ -6,7 +6,7 @@ size that suits it best here, out of five; both work on the same images with the
 
 import time
 
-from cueco_tf.exported import SAVED_MODEL, read_export
+from cueco_tf.export.reading import SAVED_MODEL, read_export
 from pipelines.benchmarking.measuring import Findings, alternate
 
 ROUNDS = 5

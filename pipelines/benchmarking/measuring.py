@@ -9,8 +9,8 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from cueco_tf.checkpoints import write_atomically
-from cueco_tf.exported import cores
+from cueco_tf.export.reading import cores
+from cueco_tf.storage import write_atomically
 
 _PACKAGES = ("tensorflow", "keras", "keras-cv", "onnxruntime", "torch", "numpy", "pillow")
 _VARIABLES = (

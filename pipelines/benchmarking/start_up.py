@@ -10,8 +10,8 @@ ROUNDS = 5
 _FIRST_STEP = """
 import cueco_tf
 from cueco_tf import data
-from cueco_tf.config import RunConfig
-from cueco_tf.runs import build_model
+from cueco_tf.settings.run import RunConfig
+from cueco_tf.methods.building import build_model
 digits = data.load("digits", image_size=16)
 config = RunConfig.for_dataset("digits").resolve(len(digits.train), 16, 10)
 model = build_model(config)

@@ -13,7 +13,7 @@ taken away by other work costs it far more than TensorFlow. `taskset -c 0` races
 import math
 import time
 
-from cueco_tf.exported import cores
+from cueco_tf.export.reading import cores
 from pipelines.benchmarking import bare_step
 from pipelines.benchmarking.measuring import Findings, alternate
 
@@ -42,8 +42,8 @@ def measure(options):
         raise ValueError("--encoder should be resnet10, resnet18 or resnet34: PyTorch's has these.")
     import tensorflow as tf
 
-    from cueco_tf import losses
-    from cueco_tf.clusters import normalize
+    from cueco_tf.parts import losses
+    from cueco_tf.parts.clusters import normalize
 
     try:
         import torch

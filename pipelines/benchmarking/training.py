@@ -24,7 +24,7 @@ def measure(options):
     """
     config = bare_step.configure(options, options.dataset)
     from cueco_tf import data
-    from cueco_tf.runs import build_model
+    from cueco_tf.methods.building import build_model
 
     images = data.load(config.dataset, options.data_dir, config.image_size)
     config = config.resolve(len(images.train), images.train.image_size, images.num_classes)

@@ -24,7 +24,7 @@ def measure(options):
     import tensorflow as tf
 
     from cueco_tf import TwoViews
-    from cueco_tf.data import ArraySplit
+    from cueco_tf.data.splits import ArraySplit
 
     size, batch_size, steps = options.image_size, options.batch_size, options.steps
     images = bare_step.random_views(8 * batch_size, size)[0].astype(np.uint8)

@@ -7,8 +7,8 @@ import numpy as np
 from sklearn.cluster import KMeans
 from tqdm import tqdm
 
-from cueco_tf.run_folder import RunError
-from cueco_tf.runs import inference_network
+from cueco_tf.methods.inference import inference_network
+from cueco_tf.running.run_folder import RunError
 from pipelines.reporting.findings import (
     Findings,
     choose_queries,

@@ -12,8 +12,8 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from cueco_tf.config import RunConfig
-from cueco_tf.evaluation import normalize
+from cueco_tf.evaluation.features import normalize
+from cueco_tf.settings.run import RunConfig
 
 BINS = np.linspace(-1, 1, 101)  # of cosine similarities
 PCA_DIMENSIONS = 50

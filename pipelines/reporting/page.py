@@ -12,7 +12,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from cueco_tf.run_folder import BASELINES, COLUMNS, SCORES
+from cueco_tf.evaluation.table import BASELINES, SCORES
+from cueco_tf.running.run_folder import COLUMNS
 from pipelines.reporting import plots, style, thumbnails
 
 # Areas in pixels that keep the largest report, 1,000 clusters and 5,000 points, below 15 MB.

@@ -1,0 +1,57 @@
+"""Image files decoded in parallel, from within a `tf.data` pipeline."""
+
+import concurrent.futures
+import re
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from cueco_tf.data import image_files
+
+
+class Decoder:
+    """Decodes the images of a batch in parallel, from within a `tf.data` pipeline."""
+
+    def __init__(self, paths, size, strict=False):
+        self.paths = paths
+        self.size = size
+        self.strict = strict
+        self.failed = set()
+        self.pool = concurrent.futures.ThreadPoolExecutor(image_files.WORKERS)
+
+    def __call__(self, index, boxes):
+        """`index` `(batch,)` and `boxes` `(batch, views, 4)` give crops, uint8
+        `(kept, views, size, size, 3)`, and a mask of those kept, `(batch,)`."""
+        crops, kept = tf.numpy_function(self._decode, (index, boxes), (tf.uint8, tf.bool))
+        crops.set_shape((None, boxes.shape[1], self.size, self.size, 3))
+        kept.set_shape((None,))
+        return crops, kept
+
+    def _decode(self, index, boxes):
+        results = list(self.pool.map(self._try, index, boxes))
+        kept = np.array([result is not None for result in results])
+        if not kept.any():
+            raise OSError(
+                f"Not one image of a batch can be read any more, such as {self.paths[index[0]]}"
+            )
+        return np.stack([result for result in results if result is not None]), kept
+
+    def _try(self, i, boxes):
+        path = str(self.paths[i])
+        try:
+            return image_files.crops(path, boxes, self.size)
+        except Exception as error:  # a damaged file can make a decoder raise anything
+            if self.strict:
+                raise OSError(f"Cannot read {path}: {image_files.reason(error)}") from error
+            if path not in self.failed:
+                self.failed.add(path)
+                warnings.warn(f"Skipped {path}: {image_files.reason(error)}", stacklevel=2)
+            return None
+
+
+def in_one_line(error):
+    """What a `tf.errors.OpError` says, without its trace: our own words, where a file could not be
+    read while it streamed."""
+    line = error.message.splitlines()[0]
+    return line.partition("OSError: ")[2] or re.sub(r"^\{\{.*?\}\} ", "", line)

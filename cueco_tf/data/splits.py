@@ -1,0 +1,181 @@
+"""What a data set is made of: splits in memory and on disk.
+
+Both know how to make the training views of any step and the plain images for evaluation. Images on
+disk stay files, decoded and cropped as they stream: memory holds a few batches, whatever their
+number.
+"""
+
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from cueco_tf.data import image_files, views
+from cueco_tf.data.decoding import Decoder
+
+SMALL = 64  # pixels: up to here a set of arrays is held in memory, above it is streamed
+LARGE_SIZE = 224  # the size to train at above it, unless told otherwise
+
+
+class DataError(ValueError):
+    """The data set is unknown, missing or unusable; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySplit:
+    """Images in memory: `images` uint8 `(n, size, size, 3)`, `labels` int32 `(n,)` or None."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+
+    def __len__(self):
+        return len(self.images)
+
+    @property
+    def image_size(self):
+        return self.images.shape[1]
+
+    def training_batches(self, batch_size, augment, seed, first_step, part=views.WHOLE):
+        """Endless `((view1, view2), labels)` batches from `first_step` on; of each only `part` is
+        made (see `views`)."""
+        return views.from_arrays(
+            self.images, self.labels, batch_size, augment, seed, first_step, part
+        )[0]
+
+    def plain_batches(self, batch_size=256):
+        """The images without augmentation, in order: uint8 batches."""
+        with tf.device("CPU"):
+            return tf.data.Dataset.from_tensor_slices(self.images).batch(batch_size).prefetch(2)
+
+    def fingerprint(self):
+        """A hash of the number of images and their labels: pixels differ by a rounding between
+        processors, and published sets do not change but by their version."""
+        labels = b"" if self.labels is None else self.labels.astype("<i4").tobytes()
+        return hashlib.sha256(f"{len(self)}\n".encode() + labels).hexdigest()
+
+    def take(self, chosen):
+        """The split of the chosen indices."""
+        return ArraySplit(self.images[chosen], None if self.labels is None else self.labels[chosen])
+
+    def sample(self, count, seed=0):
+        """A random part of the split, the same for the same seed."""
+        if count >= len(self):
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSplit:
+    """Images on disk.
+
+    `paths` is an `(n,)` array of strings, `aspects` float32 `(n,)` (height over width), `labels`
+    int32 `(n,)` or None, `image_size` the height and width to train at.
+    """
+
+    paths: np.ndarray
+    aspects: np.ndarray
+    labels: np.ndarray | None
+    image_size: int
+
+    @classmethod
+    def of(cls, found, labels, image_size):
+        """Makes a split of a list of `ImageFile`."""
+        paths = np.array([str(image.path) for image in found])
+        aspects = np.array([image.height / image.width for image in found], np.float32)
+        return cls(paths, aspects, labels, image_size)
+
+    def __len__(self):
+        return len(self.paths)
+
+    def fingerprint(self):
+        """A hash of the files' names below their common folder, sizes in bytes, and labels."""
+        root = os.path.commonpath(self.paths.tolist())
+        labels = [None] * len(self) if self.labels is None else self.labels.tolist()
+        digest = hashlib.sha256()
+        for path, label in zip(self.paths, labels, strict=True):
+            known = (os.path.relpath(path, root), Path(path).stat().st_size, label)
+            digest.update(f"{known}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def take(self, chosen):
+        """The split of the chosen indices."""
+        labels = None if self.labels is None else self.labels[chosen]
+        return FileSplit(self.paths[chosen], self.aspects[chosen], labels, self.image_size)
+
+    def sample(self, count, seed=0):
+        """A random part of the split, the same for the same seed."""
+        if count >= len(self):
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+    def training_batches(self, batch_size, augment, seed, first_step, part=views.WHOLE):
+        """Endless `((view1, view2), labels)` batches from `first_step` on.
+
+        An image that turns out to be unreadable is left out of its batch, with a warning. Of each
+        batch only `part` is decoded (see `views`).
+        """
+        decoder = Decoder(self.paths, self.image_size)
+        labels = self.labels
+        if labels is None:
+            labels = np.full(len(self), views.UNLABELLED, np.int32)
+        with tf.device("CPU"):
+            aspects, labels = tf.constant(self.aspects), tf.constant(labels)
+
+        def batch(step):
+            index = views.shuffled_indices(step, len(self), batch_size, seed)
+            aspect, count, key = tf.gather(aspects, index), tf.shape(index)[0], (seed, step)
+            boxes = [augment.crop_boxes(count, key, view, aspect) for view in (0, 1)]
+            places, own = views.places_of(part, count)
+            boxes = tf.gather(tf.stack(boxes, axis=1), places)
+            crops, kept = decoder(tf.gather(index, places), boxes)
+            places, own = tf.boolean_mask(places, kept), tf.math.count_nonzero(kept[:own])
+            finished = tuple(
+                augment.finish(crops[:, view], key, view, places, count) for view in (0, 1)
+            )
+            return finished, tf.gather(labels, tf.gather(index, places[:own]))
+
+        # Two batches at a time: their images already decode in parallel.
+        return views.steps_from(first_step).map(batch, num_parallel_calls=2).prefetch(2)
+
+    def plain_batches(self, batch_size=256):
+        """The central crop of each image, in order: uint8 batches.
+
+        Raises:
+            OSError: for an image that cannot be read, so that results never lose their order.
+        """
+        with tf.device("CPU"):
+            boxes = tf.constant(image_files.central_boxes(self.aspects)[:, None])
+        decoder = Decoder(self.paths, self.image_size, strict=True)
+
+        def batch(index):
+            return decoder(index, tf.gather(boxes, index))[0][:, 0]
+
+        indices = tf.data.Dataset.range(len(self)).batch(batch_size)
+        return indices.map(batch, num_parallel_calls=2).prefetch(2)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """A data set: `train` and `test` splits; `test` is None where there are no labels."""
+
+    name: str
+    train: object
+    test: object | None
+    class_names: tuple | None
+
+    @property
+    def num_classes(self):
+        return None if self.class_names is None else len(self.class_names)
+
+
+def array_split(images, labels, image_size):
+    """Brings `(n, height, width, 1 or 3)` images to RGB and to the wanted size."""
+    size = image_size or max(images.shape[1:3])
+    if images.shape[1:3] != (size, size):
+        blocks = (images[i : i + 4096] for i in range(0, len(images), 4096))
+        resized = [tf.image.resize(block, (size, size), antialias=True).numpy() for block in blocks]
+        images = np.clip(np.round(np.concatenate(resized)), 0, 255).astype(np.uint8)
+    return ArraySplit(np.repeat(images, 3 // images.shape[-1], axis=-1), labels)

@@ -1,0 +1,152 @@
+"""Data sets of TensorFlow Datasets."""
+
+import os
+import shutil
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from cueco_tf.data import image_files
+from cueco_tf.data.splits import (
+    LARGE_SIZE,
+    SMALL,
+    DataError,
+    FileSplit,
+    ImageSet,
+    array_split,
+)
+
+
+def imagenet100_classes():
+    """The WordNet ids of the 100 ImageNet classes that make up ImageNet-100, sorted."""
+    text = resources.files("cueco_tf.data").joinpath("imagenet100_wnids.txt").read_text()
+    return tuple(sorted(text.split()))
+
+
+def load_tfds(name, tfds_name, data_dir, image_size, classes=None):
+    """Loads a TensorFlow Datasets set.
+
+    Args:
+        name: what the user calls it.
+        tfds_name: what TFDS calls it.
+        data_dir: where TFDS keeps its sets, or None for the environment's or its own place.
+        image_size: integer, the height and width to train at, or None for the native size.
+        classes: the names of the classes to keep, which then get these numbers; None for all.
+
+    Returns:
+        `ImageSet`.
+
+    Raises:
+        DataError: for a set that is missing and cannot be prepared, or holds no usable image.
+    """
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or None
+    builder = _prepared_builder(name, tfds_name, data_dir)
+    features = dict(builder.info.features.items())
+    image = features.get("image")
+    if image is None or len(image.shape) != 3:
+        raise DataError(
+            f"The TFDS set {tfds_name} has no `image` feature. It has: {', '.join(features)}."
+        )
+    if "train" not in builder.info.splits:
+        found = ", ".join(builder.info.splits)
+        raise DataError(f"The TFDS set {tfds_name} has no `train` split. It has: {found}.")
+    if image.shape[-1] not in (1, 3) or image.np_dtype != np.uint8:
+        raise DataError(
+            f"The images of {tfds_name} should be uint8, gray or RGB. "
+            f"Received: {np.dtype(image.np_dtype).name}, {image.shape[-1]} channels."
+        )
+    # ImageNet's own test split has no labels.
+    preferred = ("validation",) if tfds_name.startswith("imagenet2012") else ("test", "validation")
+    test = next((split for split in preferred if split in builder.info.splits), None)
+    # Without a test split, the last fifth of the training split is held out.
+    splits = ("train", test) if test else ("train[:80%]", "train[80%:]")
+    label = features.get("label")
+    names = tuple(label.names) if hasattr(label, "names") else None
+    small = None not in image.shape and max(image.shape[:2]) <= SMALL
+    if small:
+        train, test = (_tfds_arrays(builder, split, names, image_size) for split in splits)
+    else:
+        size = image_size or LARGE_SIZE
+        train, test = (extract(builder, split, names, classes, size) for split in splits)
+    return ImageSet(name, train, test if names else None, classes or names)
+
+
+def _prepared_builder(name, tfds_name, data_dir):
+    import tensorflow_datasets as tfds  # a second to import, and not every data set needs it
+
+    folder = data_dir or Path("~/tensorflow_datasets").expanduser()
+    try:
+        builder = tfds.builder(tfds_name, data_dir=data_dir)
+        if not builder.is_prepared():
+            print(
+                f"{name} is not in {folder}: downloading it (without network, minutes of retries)"
+            )
+            builder.download_and_prepare()
+    except Exception as error:  # TFDS and what it calls raise many kinds
+        reason = str(error).strip().splitlines()
+        raise DataError(
+            f"The data set {name} is not in {folder} and could not be prepared "
+            f"({type(error).__name__}: {reason[0] if reason else 'no reason given'}). Name the "
+            f"folder that holds it with --data-dir or TFDS_DATA_DIR, or prepare it on a machine "
+            f"with network: tfds build {tfds_name}"
+        ) from error
+    return builder
+
+
+def _tfds_arrays(builder, split, names, image_size):
+    import tensorflow_datasets as tfds
+
+    keys = ("image", "label") if names else ("image",)
+    dataset = builder.as_dataset(split=split, shuffle_files=False)
+    dataset = dataset.map(lambda example: {key: example[key] for key in keys}).batch(4096)
+    batches = list(tfds.as_numpy(dataset))
+    images = np.concatenate([batch["image"] for batch in batches])
+    labels = np.concatenate([batch["label"] for batch in batches]) if names else None
+    return array_split(images, None if labels is None else labels.astype(np.int32), image_size)
+
+
+def extract(builder, split, names, classes, image_size):
+    """Writes the encoded images of a TFDS split out as files, once, and returns them as a split.
+
+    TFDS keeps images in record files that can only be read in order. As files they can be shuffled
+    perfectly, resumed at any step and cropped while they are decoded, at the price of disk space.
+
+    Args:
+        builder: a prepared TFDS builder.
+        split: name of the split.
+        names: its class names, or None without labels.
+        classes: the names of the classes to keep, which then get these numbers; None for all.
+        image_size: integer, the height and width to train at.
+
+    Returns:
+        `FileSplit`.
+    """
+    import tensorflow_datasets as tfds
+
+    number = {name: i for i, name in enumerate(classes or names or ())}
+    wanted = "" if classes is None else f"-{len(classes)}-classes"
+    safe = "".join(c if c.isalnum() else "_" for c in split)
+    target = Path(builder.data_dir, f"cueco_tf_files{wanted}", safe)
+    if not target.exists():
+        partial = target.with_name(f"{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        dataset = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        total = builder.info.splits[split].num_examples
+        title = f"Unpacking {builder.name} {split}"
+        for i, example in enumerate(tqdm(tfds.as_numpy(dataset), title, total, unit="image")):
+            if names and example["label"] < 0:
+                raise ValueError(f"The split {split} of {builder.name} has no labels.")
+            name = names[example["label"]] if names else None
+            if name is None or name in number:
+                kind = "png" if example["image"].startswith(b"\x89PNG") else "jpg"
+                label = "" if name is None else f"-{number[name]}"
+                (partial / f"{i:08d}{label}.{kind}").write_bytes(example["image"])
+        partial.rename(target)
+    found, _ = image_files.scan(target)
+    labels = None
+    if names:
+        labels = np.array([int(image.path.stem.split("-")[1]) for image in found], np.int32)
+    return FileSplit.of(found, labels, image_size)

@@ -1,0 +1,1 @@
+"""Images of any origin turned into a file of embeddings."""

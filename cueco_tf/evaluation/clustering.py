@@ -1,0 +1,69 @@
+"""How well clusters agree with labels."""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
+
+from cueco_tf.evaluation.vectors import normalize
+
+CLUSTERINGS = 10
+# The best of three is often a poor one: on features of the digits its inertia was 0.6 to 1.3 %
+# above the least, of ten 0.2 % at most, which cost up to 3 points of NMI.
+_STARTS = 10
+
+
+def kmeans_scores(x, labels, num_clusters, seed=0):
+    """How well k-means on L2-normalised features agrees with labels.
+
+    One k-means on the features of a hard set differs from the next as much as one training from
+    another, so each score is the mean over `CLUSTERINGS` of them, by scikit-learn, the best of ten
+    starts each.
+
+    Args:
+        x: `(n, dim)` features.
+        labels: `(n,)` labels of any kind.
+        num_clusters: integer in [1, n].
+        seed: integer, defaults to 0.
+
+    Returns:
+        A dict of floats: the `"nmi"`, `"acc"` and `"ari"` of `clustering_scores`.
+    """
+    x = normalize(x)
+    seeds = range(seed, seed + CLUSTERINGS)
+    found = [
+        KMeans(num_clusters, n_init=_STARTS, random_state=each).fit_predict(x) for each in seeds
+    ]
+    scores = [clustering_scores(labels, clusters) for clusters in found]
+    return {name: float(np.mean([each[name] for each in scores])) for name in scores[0]}
+
+
+def clustering_scores(labels, clusters):
+    """How well clusters agree with labels, whatever their names and numbers.
+
+    Args:
+        labels: `(n,)` labels of any kind, n >= 1.
+        clusters: `(n,)` cluster of each sample; there may be more or fewer than classes.
+
+    Returns:
+        A dict of floats: `"nmi"`, normalised mutual information (arithmetic mean), in [0, 1];
+        `"acc"`, accuracy under the best one-to-one matching of clusters to classes, in [0, 1];
+        `"ari"`, adjusted Rand index, 0 by chance and 1 at best.
+
+    Raises:
+        ValueError: for lengths that differ, or none.
+    """
+    labels, clusters = np.asarray(labels), np.asarray(clusters)
+    if labels.shape != clusters.shape or labels.ndim != 1 or not len(labels):
+        raise ValueError(
+            f"`labels` and `clusters` should be of the same length, at least 1. "
+            f"Received shapes: {labels.shape} and {clusters.shape}"
+        )
+    table = contingency_matrix(labels, clusters)
+    matched = table[linear_sum_assignment(-table)].sum()
+    return {
+        "nmi": float(normalized_mutual_info_score(labels, clusters)),
+        "acc": float(matched / len(labels)),
+        "ari": float(adjusted_rand_score(labels, clusters)),
+    }

@@ -1,0 +1,37 @@
+"""The scores of a run: their names, and the table that shows them."""
+
+SCORES = {
+    "knn_top1": "k-NN top-1, k = 20",
+    "knn200_top1": "k-NN top-1, k = 200",
+    "linear_top1": "linear top-1",
+    "online_top1": "online probe top-1",
+    "nmi": "NMI",
+    "acc": "ACC",
+    "ari": "ARI",
+    "centroid_nmi": "NMI, own centroids",
+    "centroid_acc": "ACC, own centroids",
+    "centroid_ari": "ARI, own centroids",
+}
+BASELINES = {"random_": "random encoder", "raw_": "raw pixels"}
+
+
+def score_table(scores):
+    """Scores as a table in text: a column for the run, and one for each baseline that is there.
+
+    Args:
+        scores: a dict of fractions by the names of `SCORES`; those of a baseline carry its prefix
+            (`BASELINES`). What is missing or None is shown as a dash.
+    """
+    if scores.get("knn_top1") is None:
+        return "No scores: no labels, or too few images."
+    columns = {"": "CueCo", **BASELINES}
+    columns = {prefix: title for prefix, title in columns.items() if f"{prefix}knn_top1" in scores}
+    split = "held-out images, %" if scores.get("holdout") else "test split, %"
+    lines = [f"{split:22}" + "".join(f"{title:>16}" for title in columns.values())]
+    for name, title in SCORES.items():
+        values = [scores.get(prefix + name) for prefix in columns]
+        if any(value is not None for value in values):
+            cells = (f"{'-' if v is None else format(100 * v, '.1f'):>16}" for v in values)
+            lines.append(f"{title:22}" + "".join(cells))
+    lines.append("NMI, ACC, ARI: k-means on the features, k = number of classes; the mean of ten.")
+    return "\n".join(lines)

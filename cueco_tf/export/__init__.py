@@ -1,0 +1,1 @@
+"""A trained model as files that run anywhere, written, checked and read back."""

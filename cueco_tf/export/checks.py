@@ -1,0 +1,145 @@
+"""What an export must prove: that its files agree, and what a lower precision costs."""
+
+import time
+from collections import Counter
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from cueco_tf.evaluation.features import knn_accuracy, normalize
+from cueco_tf.export.reading import KERAS, ONNX, SAVED_MODEL, Encoder, Outputs
+
+TOLERANCE = 1e-4
+KNN_LOSS = 0.005  # the loss of k-NN accuracy above which a lower precision is warned about
+_KNN_TRAIN, _KNN_TEST = 10_000, 5_000
+_NAMES = ("embedding", "cluster", "cluster_similarity")
+
+
+class ParityError(RuntimeError):
+    """The files of an export do not compute the same."""
+
+
+def parity(folder, network, images):
+    """Compares the files in a folder with the network that they were written from.
+
+    Args:
+        folder: path that holds all three formats, in float32.
+        network: the serving network, from the run's own weights.
+        images: uint8 `(n, height, width, 3)`, real ones.
+
+    Returns:
+        A dict for the manifest: by file, the largest relative difference of an embedding
+        (Euclidean norm), the number of images in another cluster, and how many of those are ties
+        (two centroids as similar as `TOLERANCE`).
+
+    Raises:
+        ParityError: when an embedding differs by more than `TOLERANCE`, or a cluster differs
+            without a tie.
+    """
+    embeddings = network.predict(images, batch_size=64, verbose=0)["embedding"]
+    compared = keras.Model(network.inputs, network.get_layer("centroids").output)
+    similarities = compared.predict(images, batch_size=64, verbose=0)  # (n, L)
+    clusters = similarities.argmax(axis=1)
+
+    # What was written, read back as its users will.
+    keras_file = keras.models.load_model(folder / KERAS).predict(images, batch_size=64, verbose=0)
+    serve = tf.saved_model.load(folder / SAVED_MODEL).signatures["serving_default"]
+    parts = [serve(images=tf.constant(images[i : i + 64])) for i in range(0, len(images), 64)]
+    saved_model = {name: np.concatenate([part[name] for part in parts]) for name in _NAMES}
+    candidates = {
+        KERAS: Outputs(*(keras_file[name] for name in _NAMES)),
+        SAVED_MODEL: Outputs(*(saved_model[name] for name in _NAMES)),
+        ONNX: Encoder(folder / ONNX).encode(images),
+    }
+
+    figures = {"precision": "float32", "images": len(images), "tolerance": TOLERANCE}
+    rows = np.arange(len(images))
+    scale = np.maximum(np.linalg.norm(embeddings, axis=1), 1e-12)
+    for name, outputs in candidates.items():
+        difference = np.linalg.norm(outputs.embeddings - embeddings, axis=1) / scale
+        gap = similarities[rows, clusters] - similarities[rows, outputs.clusters]
+        figures[name] = {
+            "embedding_difference": float(difference.max()),
+            "clusters_differing": int(np.sum(outputs.clusters != clusters)),
+            "of_these_ties": int(np.sum((outputs.clusters != clusters) & (gap <= TOLERANCE))),
+        }
+        if not difference.max() <= TOLERANCE or np.any(gap > TOLERANCE):
+            raise ParityError(
+                f"{name} does not compute what the trained network does: embeddings should agree "
+                f"to {TOLERANCE} and clusters but for ties. Received on {len(images)} real images: "
+                f"difference {difference.max():.2g}, {int(np.sum(gap > TOLERANCE))} clusters."
+            )
+    return figures
+
+
+def price(exact, reduced, images):
+    """Measures what a lower precision costs and what it gives, both encoders in turn.
+
+    Args:
+        exact: `Encoder` in float32.
+        reduced: `Encoder` of the same network at the lower precision.
+        images: `data.ImageSet`; up to 10,000 training and 5,000 test images are used, training
+            images alone where there are no labels.
+
+    Returns:
+        A dict for the manifest: cosine of embeddings to float32 (mean and least), share of images
+        in the same cluster, and by precision the images a second and, with labels, k-NN accuracy.
+    """
+    encoders = {"float32": exact, "reduced": reduced}
+    train = images.train.sample(_KNN_TRAIN)
+    _encode(encoders, train.sample(512), Counter())  # warms up
+    seconds = Counter()
+    measured = outputs = _encode(encoders, train, seconds)
+    rates = {name: round(len(train) / seconds[name], 1) for name in encoders}
+    figures = {"images_per_second": rates}
+    if images.test is not None:
+        test = images.test.sample(_KNN_TEST)
+        measured = _encode(encoders, test, Counter())
+        figures["knn_top1"] = {
+            name: knn_accuracy(
+                outputs[name].embeddings, train.labels, measured[name].embeddings, test.labels
+            )
+            for name in encoders
+        }
+    exact, reduced = (normalize(measured[name].embeddings) for name in encoders)
+    cosine = np.sum(exact * reduced, axis=1)
+    same = measured["float32"].clusters == measured["reduced"].clusters
+    figures["cosine_mean"], figures["cosine_least"] = float(cosine.mean()), float(cosine.min())
+    figures["same_cluster"] = float(same.mean())
+    return figures
+
+
+def warnings(manifest):
+    """What the user of an export should know before relying on it: a list of sentences."""
+    found = []
+    scores = (manifest["price"] or {}).get("knn_top1")
+    if scores and scores["float32"] - scores["reduced"] > KNN_LOSS:
+        loss = 100 * (scores["float32"] - scores["reduced"])
+        found.append(
+            f"{manifest['precision']} loses {loss:.1f} points of k-NN accuracy: prefer float16 or "
+            f"float32 for this encoder."
+        )
+    if not manifest["clusters_trained"]:
+        found.append(
+            "The clusters of this run never started (its warm-up was not over): `cluster` is the "
+            "nearest of random directions and means nothing. The embeddings are fine."
+        )
+    return found
+
+
+def _encode(encoders, split, seconds):
+    """Runs every encoder over a split, in turn on each batch, and adds up the seconds of each."""
+    parts = {name: [] for name in encoders}
+    with tqdm(total=len(split), desc="Measuring", unit=" images", leave=False) as bar:
+        for batch in split.plain_batches(512).as_numpy_iterator():
+            for name, encoder in encoders.items():
+                start = time.monotonic()
+                parts[name].append(encoder.encode(batch))
+                seconds[name] += time.monotonic() - start
+            bar.update(len(batch))
+    return {
+        name: Outputs(*map(np.concatenate, zip(*blocks, strict=True)))
+        for name, blocks in parts.items()
+    }

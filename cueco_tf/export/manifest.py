@@ -1,0 +1,94 @@
+"""What an export says about itself: `manifest.json`."""
+
+import dataclasses
+import hashlib
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from cueco_tf.export.reading import FORMAT_VERSION, KERAS, ONNX, SAVED_MODEL
+from cueco_tf.running.run_folder import RunFolder
+
+_PACKAGES = ("cueco-tf", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
+
+
+def describe(run, run_path, name, precision, crop, opset):
+    """Everything that is known before the files are checked.
+
+    Args:
+        run: `runs.Run`.
+        run_path: path of its folder.
+        name: of the export.
+        precision: of its ONNX file.
+        crop: float in (0, 1], the share of an image file's shorter side that evaluation sees.
+        opset: integer, of its ONNX file.
+
+    Returns:
+        A dict for JSON.
+    """
+    dim = int(run.model.encoder.output.shape[-1])
+    return {
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        "precision": precision,
+        "input": {
+            "name": "images",
+            "dtype": "uint8",
+            "shape": ["n", *run.model.image_shape],
+            "image_size": run.config.image_size,
+            "crop": crop,
+            "resize": "bilinear",
+        },
+        "outputs": {
+            "embedding": {"dtype": "float32", "shape": ["n", dim]},
+            "cluster": {"dtype": "int64", "shape": ["n"]},
+            "cluster_similarity": {"dtype": "float32", "shape": ["n"]},
+        },
+        "embedding_dim": dim,
+        "clusters": run.model.num_clusters,
+        "clusters_trained": bool(run.model.clusters.started),
+        "how_to_load": {
+            ONNX: f'onnxruntime.InferenceSession("{ONNX}").run(None, {{"images": images}})',
+            KERAS: f'keras.models.load_model("{KERAS}").predict(images)',
+            SAVED_MODEL: f'model = tf.saved_model.load("{SAVED_MODEL}"); model.serve(images)',
+        },
+        "scores": {
+            "summary": run.summary,
+            "evaluation": RunFolder(Path(run_path)).read_evaluation(),
+        },
+        "run": {"name": Path(run_path).resolve().name, "config": dataclasses.asdict(run.config)},
+        "opset": opset,
+        "versions": {
+            "python": platform.python_version(),
+            **{package: metadata.version(package) for package in _PACKAGES},
+        },
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+        "git_revision": git_revision(),
+    }
+
+
+def checksums(folder):
+    """Size and sha256 of every file below a folder, by its path from there."""
+    return {
+        path.relative_to(folder).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def git_revision():
+    """The commit that this code is of, with `+` where it was changed since; None outside git."""
+    here = Path(__file__).resolve()
+    git = ["git", "-C", str(here.parent)]
+    try:
+        for arguments in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):
+            done = subprocess.run([*git, *arguments], capture_output=True, text=True, check=True)
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip() + ("+" if changed else "")

@@ -1,0 +1,94 @@
+"""A trained model as a network to take along, and that network in each file format."""
+
+import json
+import logging
+import zipfile
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from cueco_tf.export.onnx_graph import canonical
+from cueco_tf.methods.inference import inference_network
+
+OPSET = 17  # understood by ONNX Runtime from 1.12 on
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first date that a zip archive knows
+
+
+def serving_network(model):
+    """The network that an export holds, in Keras's own layers and float32.
+
+    Args:
+        model: a `CueCo`, trained under any precision or strategy.
+
+    Returns:
+        A `keras.Model` from `images`, uint8 `(n, height, width, 3)`, to a dict: `embedding`,
+        float32 `(n, dim)`, the features h; `cluster`, int64 `(n,)`, the centroid most similar to
+        z; `cluster_similarity`, float32 `(n,)`, its cosine.
+    """
+    network = inference_network(model)
+    images = keras.Input(model.image_shape, dtype="uint8", name="images")
+    outputs = network(images)
+    centroids = ops.convert_to_numpy(model.clusters.centroids.value)  # (L, dim)
+    similarities = keras.layers.Dense(
+        len(centroids), use_bias=False, dtype="float32", name="centroids"
+    )
+    # The best of one: like argmax and max together, but without Keras's care for negative zeros
+    # in argmax, which ONNX cannot express.
+    best, index = ops.top_k(similarities(outputs["projection"]), k=1)  # (n, 1) each
+    similarities.set_weights([centroids.T])
+    outputs = {
+        "embedding": outputs["embedding"],
+        "cluster": ops.cast(ops.squeeze(index, axis=-1), "int64"),
+        "cluster_similarity": ops.squeeze(best, axis=-1),
+    }
+    return keras.Model(images, outputs, name="cueco_encoder")
+
+
+def save_keras(path, network):
+    """Writes a `.keras` file without the times that Keras puts into it."""
+    path = Path(path)
+    network.save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in sorted(archive.namelist())}
+    metadata = json.loads(members["metadata.json"])
+    del metadata["date_saved"]
+    members["metadata.json"] = json.dumps(metadata).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, _LONG_AGO), content)
+
+
+def save_saved_model(folder, network):
+    """Writes a SavedModel: of `model = tf.saved_model.load(folder)` both `model.serve(images)` and
+    the signature `serving_default`, called with `images=`, give a dict of tensors."""
+    module = tf.Module()  # Keras's own ExportArchive would store every weight twice
+    module.serve = _function(network)
+    module.weights = [weight.value for weight in network.weights]
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+
+
+def to_onnx(network):
+    """Converts a serving network, with BatchNormalization folded into the convolutions.
+
+    Returns:
+        `onnx.ModelProto` in canonical form, checked in full.
+    """
+    import tf2onnx  # seconds to import
+
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    function = _function(network)
+    model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
+    _, height, _, _ = network.input_shape
+    return canonical(model, height, network.output["embedding"].shape[-1])
+
+
+def _function(network):
+    signature = tf.TensorSpec(network.input_shape, tf.uint8, name="images")
+
+    @tf.function(input_signature=[signature])
+    def serve(images):
+        return network(images, training=False)
+
+    return serve

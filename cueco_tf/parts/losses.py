@@ -1,0 +1,99 @@
+"""CueCo's three losses: pure functions, one value an example.
+
+All vectors are expected to be L2-normalised. Nothing is averaged and no state is touched: the
+training step decides how values are reduced, which keeps the losses right under
+`tf.distribute` as well.
+"""
+
+import math
+
+from keras import ops
+
+from cueco_tf.settings.run import MINIMUM_TEMPERATURE
+
+
+def _check_temperature(value):
+    # A schedule may pass a tensor; only a plain number can be checked here.
+    if isinstance(value, (int, float)) and not MINIMUM_TEMPERATURE <= value < math.inf:
+        rule = "positive" if not value > 0 else f"finite and at least {MINIMUM_TEMPERATURE}"
+        raise ValueError(f"`temperature` should be {rule}. Received: temperature={value}")
+
+
+def info_nce(queries, keys, negatives, temperature):
+    """Contrastive loss of each query against its key and a queue of other images' keys.
+
+    With s the cosine similarities divided by the temperature, it is
+    -log(exp(s+) / (exp(s+) + sum_k exp(s_k))). When every similarity is the same the encoder
+    tells nothing apart and the value is log(K + 1): a loss that stays there means collapse.
+
+    Args:
+        queries: `(batch, dim)`, L2-normalised.
+        keys: `(batch, dim)`, L2-normalised: row i is the positive of query i.
+        negatives: `(K, dim)`: the queued keys, which must not hold the positives.
+        temperature: float >= 1e-4.
+
+    Returns:
+        `(batch,)`, in [0, inf).
+
+    Raises:
+        ValueError: if `temperature` is below 1e-4.
+
+    Reference: CueCo, equation of L1; MoCo, https://arxiv.org/abs/1911.05722, equation 1.
+    """
+    _check_temperature(temperature)
+    positive = ops.sum(queries * keys, axis=-1) / temperature  # (batch,)
+    negative = ops.matmul(queries, ops.transpose(negatives)) / temperature  # (batch, K)
+    # log(e^p + sum e^n) - p without joining the two into one (batch, K + 1) matrix.
+    return ops.softplus(ops.logsumexp(negative, axis=-1) - positive)
+
+
+def centroid_contrast(queries, centroids, assignments, temperature):
+    """Contrastive loss of each query against its cluster's centroid and all the others.
+
+    This is the cross-entropy of a softmax over the L centroids. The poster's sum may be read
+    as counting the assigned centroid twice, which would put a floor of log 2 under the loss; by
+    analogy with `info_nce`, whose negatives never hold the positive, it is counted once.
+
+    Args:
+        queries: `(batch, dim)`, L2-normalised.
+        centroids: `(L, dim)`, L2-normalised.
+        assignments: `(batch,)` integers in [0, L): the cluster of each query.
+        temperature: float >= 1e-4.
+
+    Returns:
+        `(batch,)`, in [0, inf).
+
+    Raises:
+        ValueError: if `temperature` is below 1e-4.
+
+    Reference: CueCo, equation of L2.
+    """
+    _check_temperature(temperature)
+    own = ops.take(centroids, assignments, axis=0)  # (batch, dim)
+    positive = ops.sum(queries * own, axis=-1) / temperature  # (batch,)
+    logits = ops.matmul(queries, ops.transpose(centroids)) / temperature  # (batch, L)
+    return ops.logsumexp(logits, axis=-1) - positive
+
+
+def cluster_variance(queries, centroids, variances, assignments, epsilon=1e-6):
+    """Squared distance of each query to its centroid, in units of the cluster's own spread.
+
+    Dividing by the variance makes the pull strong in tight clusters and gentle in loose ones.
+    The loss is free of scale: shrinking queries and variances together leaves it unchanged, so
+    the variances need a floor (see `clusters.VARIANCE_FLOOR`).
+
+    Args:
+        queries: `(batch, dim)`, L2-normalised.
+        centroids: `(L, dim)`, L2-normalised.
+        variances: `(L,)`, each cluster's mean squared Euclidean distance, positive.
+        assignments: `(batch,)` integers in [0, L).
+        epsilon: float >= 0, added to the denominator. Defaults to 1e-6.
+
+    Returns:
+        `(batch,)`: ||z - c||^2 / (2 sigma^2 + epsilon), in [0, inf).
+
+    Reference: CueCo, equation of L3.
+    """
+    own = ops.take(centroids, assignments, axis=0)  # (batch, dim)
+    squared_distance = ops.sum(ops.square(queries - own), axis=-1)  # (batch,)
+    return squared_distance / (2.0 * ops.take(variances, assignments, axis=0) + epsilon)

@@ -1,0 +1,1 @@
+"""One run: training, recording, its folder, going on."""

@@ -1,0 +1,68 @@
+"""From a run folder to a model."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+
+from cueco_tf.methods.building import build_model
+from cueco_tf.methods.cueco import CueCo
+from cueco_tf.running import checkpoints
+from cueco_tf.running.run_folder import RunError, RunFolder
+from cueco_tf.settings.run import RunConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run read back: its `config`, `model` (a `CueCo`), `metrics` (a dict an epoch) and
+    `summary` (None until the run is finished)."""
+
+    config: RunConfig
+    model: CueCo
+    metrics: list
+    summary: dict | None
+
+
+def load_run(run_dir, weights_only=False):
+    """Reads a run back, finished or not, with the model in its newest state.
+
+    Args:
+        run_dir: path of a run folder.
+        weights_only: leave the optimizer fresh: enough to use the model, and possible whatever
+            the precision it was trained in. Defaults to False.
+
+    Returns:
+        `Run`.
+
+    Raises:
+        RunError: for a folder that is no run, or has no checkpoint yet.
+    """
+    folder = RunFolder(Path(run_dir))
+    config = folder.read_config()
+    model = build_model(config)
+    if checkpoints.restore(folder.checkpoints, model, weights_only) is None:
+        raise RunError(f"{folder.path} has no checkpoint yet: train it first.")
+    return Run(config, model, folder.read_metrics(), folder.read_summary())
+
+
+def load_encoder(run_dir):
+    """The trained encoder of a finished run, in Keras's own layers and float32.
+
+    Args:
+        run_dir: path of a run folder.
+
+    Returns:
+        A `keras.Model` from images `(n, height, width, 3)`, pixels 0 to 255, to features
+        `(n, features)`.
+
+    Raises:
+        RunError: for a folder that is no run, or whose run is not finished.
+    """
+    folder = RunFolder(Path(run_dir))
+    folder.read_config()
+    if not folder.encoder.is_file():
+        raise RunError(
+            f"The run in {folder.path} is not finished. Finish it with --resume, or take "
+            f"load_run(...).model.encoder as it is now."
+        )
+    return keras.models.load_model(folder.encoder, safe_mode=True)

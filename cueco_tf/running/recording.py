@@ -1,0 +1,224 @@
+"""Callbacks of a training run: monitor, record, show."""
+
+import sys
+import time
+
+import keras
+from tqdm import tqdm
+
+from cueco_tf.evaluation.features import knn_accuracy
+from cueco_tf.methods.inference import inference_network, save_network
+from cueco_tf.parts.batch_norm import to_stock_layers
+from cueco_tf.running import checkpoints
+from cueco_tf.running.run_folder import COLUMNS
+
+
+class KnnMonitor(keras.callbacks.Callback):
+    """Adds the k-NN accuracy of the frozen features to the logs of every `every`-th epoch and of
+    the last one, as `knn_top1`.
+
+    Args:
+        train: labelled split whose features vote.
+        test: labelled split to classify.
+        every: integer >= 1, epochs.
+        epochs: integer >= 1, the length of training.
+    """
+
+    def __init__(self, train, test, every, epochs):
+        super().__init__()
+        self.train, self.test, self.every, self.epochs = train, test, every, epochs
+
+    def on_train_begin(self, logs=None):
+        # A copy, for the model's own `predict` would wait for the other replicas' processes.
+        self.encoder = to_stock_layers(self.model.encoder)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every == 0 or epoch + 1 == self.epochs:
+            self.encoder.set_weights(self.model.encoder.get_weights())
+            train_x, test_x = (
+                self.encoder.predict(split.plain_batches(), verbose=0)
+                for split in (self.train, self.test)
+            )
+            logs["knn_top1"] = knn_accuracy(train_x, self.train.labels, test_x, self.test.labels)
+
+
+class EpochLogs(keras.callbacks.TensorBoard):
+    """Writes each epoch's metrics for TensorBoard.
+
+    Keras's own callback also hands every metric of every step to a summary writer that, with
+    `update_freq="epoch"`, is not there. TensorFlow keeps about 8 KB of each such step for good:
+    a run of 10,000 steps grew by 8.4 MB per 1000 with it, and by 0.4 without.
+    """
+
+    def __init__(self, folder):
+        super().__init__(folder, write_graph=False)
+
+    def on_train_batch_end(self, batch, logs=None):
+        pass
+
+
+class Interrupted(Exception):
+    """Training was asked to stop, and its state is saved."""
+
+
+class StopTogether(keras.callbacks.Callback):
+    """Ends the training of all workers after the same step, once one of them is told to.
+
+    Args:
+        workers: `Workers`.
+        stop_requested: function without arguments: whether this worker was told to.
+    """
+
+    def __init__(self, workers, stop_requested):
+        super().__init__()
+        self.workers, self.stop_requested = workers, stop_requested
+        self._agreed = False
+
+    def agreed(self):
+        """Whether all workers stop after the step that they have done."""
+        return self._agreed if self.workers.count > 1 else self.stop_requested()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.workers.count > 1:
+            self._agreed = self.workers.any(self.stop_requested())
+        if self.agreed() and not self.workers.is_chief:
+            raise Interrupted  # the chief does so as soon as the state is saved
+
+
+class ResumedMeans(keras.callbacks.Callback):
+    """Puts back the running means of the epoch under way, which Keras resets when it begins.
+
+    Args:
+        put_back: what `checkpoints.restore` returned.
+    """
+
+    def __init__(self, put_back):
+        super().__init__()
+        self.put_back = put_back
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.put_back is not None:
+            self.put_back()
+        self.put_back = None
+
+
+class RunRecorder(keras.callbacks.Callback):
+    """Keeps the run folder: a row of metrics and a checkpoint each epoch, snapshots on the way.
+
+    Args:
+        folder: `RunFolder`.
+        config: resolved `RunConfig`.
+        stop_requested: function without arguments; once it returns True, the state is saved after
+            the step under way and `Interrupted` is raised.
+    """
+
+    SAVE_EVERY = 600  # seconds: an epoch may last hours
+
+    def __init__(self, folder, config, stop_requested):
+        super().__init__()
+        self.folder, self.config, self.stop_requested = folder, config, stop_requested
+        self.total_steps = config.epochs * config.steps_per_epoch
+
+    def on_train_begin(self, logs=None):
+        self.step = int(self.model.step.numpy())
+        self.saved_at = time.monotonic()
+        if self.step == 0:
+            self._snapshot(0)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.first_batch_at = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        now = time.monotonic()
+        if self.first_batch_at is None:  # the very first batch includes building the graph
+            self.first_batch_at, self.first_step = now, self.step
+        self.last_batch_at = now
+        if self.step == -(-self.total_steps // 2):
+            self._snapshot(50)
+        if self.step % self.config.steps_per_epoch == 0:
+            return  # saved together with the epoch's row, in `on_epoch_end`
+        if self.stop_requested() or now - self.saved_at > self.SAVE_EVERY:
+            self._save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        steps = self.step - self.first_step
+        if steps:
+            seconds = self.last_batch_at - self.first_batch_at
+            logs["images_per_second"] = steps * self.config.batch_size / seconds
+        rows = [row for row in self.folder.read_metrics() if row["epoch"] <= epoch]
+        row = {name: float(logs[name]) for name in COLUMNS if name in logs}
+        self.folder.write_metrics([*rows, {**row, "epoch": epoch + 1}])
+        if self.step == self.total_steps:
+            self._snapshot(100)
+        self._save()
+
+    def _save(self):
+        checkpoints.save(self.folder.checkpoints, self.model)
+        self.saved_at = time.monotonic()
+        if self.stop_requested():
+            raise Interrupted
+
+    def _snapshot(self, percent):
+        save_network(self.folder.snapshot(percent), inference_network(self.model))
+
+
+class Progress(keras.callbacks.Callback):
+    """A progress bar over all steps, a line each epoch, and early on an estimate of the time.
+
+    Args:
+        total_steps: integer, the length of training.
+    """
+
+    ESTIMATE_AFTER = 10  # steps
+
+    def __init__(self, total_steps):
+        super().__init__()
+        self.total_steps = total_steps
+        self.bar = None
+
+    def on_train_begin(self, logs=None):
+        if self.bar is None:
+            step = int(self.model.step.numpy())
+            # Where nobody watches, a line every half minute is enough.
+            interval = 0.5 if sys.stderr.isatty() else 30.0
+            self.bar = tqdm(
+                total=self.total_steps, initial=step, unit="step", mininterval=interval, leave=False
+            )
+            self.seen = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
+        self.bar.update()
+        self.seen += 1
+        if self.seen == 1:
+            self.started_at = time.monotonic()
+        elif self.seen == self.ESTIMATE_AFTER + 1:
+            seconds = (time.monotonic() - self.started_at) / self.ESTIMATE_AFTER
+            minutes = seconds * (self.total_steps - self.bar.n) / 60
+            self.bar.write(
+                f"Estimated time: {minutes:.1f} minutes ({1000 * seconds:.0f} ms a step)"
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        cells = [f"epoch {epoch + 1:4d}"]
+        for title, name, form in (
+            ("loss", "loss", ".3f"),
+            ("L1", "info_nce", ".3f"),
+            ("L2", "centroid_contrast", ".3f"),
+            ("L3", "cluster_variance", ".3f"),
+            ("usage", "usage_entropy", ".2f"),
+            ("dead", "dead_clusters", ".0f"),
+            ("re-seeded", "reseeded_clusters", ".0f"),
+            ("images/s", "images_per_second", ".0f"),
+            ("k-NN", "knn_top1", ".1%"),
+            ("probe", "online_top1", ".1%"),
+        ):
+            if name in logs:
+                cells.append(f"{title} {float(logs[name]):{form}}")
+        self.bar.write("  ".join(cells))
+
+    def close(self):
+        """Takes the bar off the screen."""
+        if self.bar is not None:
+            self.bar.close()

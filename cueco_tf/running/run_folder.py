@@ -1,0 +1,212 @@
+"""The run folder: what a training run writes, and where.
+
+RUN/config.json            every setting, resolved against the data set
+RUN/metrics.csv            a row an epoch
+RUN/logs/                  the same for TensorBoard
+RUN/checkpoints/           the newest two full states
+RUN/snapshots/000.keras    images -> embedding h and projection z at 0, 50 and 100 %
+RUN/encoder.keras          images -> embedding h, Keras's own layers only
+RUN/summary.json           final scores
+RUN/evaluation.json        what `pipelines.evaluate` found
+"""
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+from cueco_tf.evaluation.table import BASELINES, SCORES
+from cueco_tf.settings.run import RunConfig
+from cueco_tf.storage import write_atomically
+
+COLUMNS = (
+    "epoch",
+    "loss",
+    "info_nce",
+    "centroid_contrast",
+    "cluster_variance",
+    "learning_rate",
+    "key_momentum",
+    "usage_entropy",
+    "dead_clusters",
+    "reseeded_clusters",
+    "mean_variance",
+    "images_per_second",
+    "knn_top1",
+    "online_top1",
+)
+
+
+class RunError(ValueError):
+    """A folder that cannot serve as the wanted run; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Names and small files of one run."""
+
+    path: Path
+
+    @property
+    def config(self):
+        return self.path / "config.json"
+
+    @property
+    def metrics(self):
+        return self.path / "metrics.csv"
+
+    @property
+    def logs(self):
+        return self.path / "logs"
+
+    @property
+    def checkpoints(self):
+        return self.path / "checkpoints"
+
+    @property
+    def encoder(self):
+        return self.path / "encoder.keras"
+
+    @property
+    def summary(self):
+        return self.path / "summary.json"
+
+    @property
+    def evaluation(self):
+        return self.path / "evaluation.json"
+
+    def snapshot(self, percent):
+        return self.path / "snapshots" / f"{percent:03d}.keras"
+
+    def check_unused(self):
+        """Raises RunError when the folder holds something already, but for what a process left
+        that was killed before it had written the configuration."""
+        if self.path.exists() and (
+            not self.path.is_dir() or any(map(_is_whole, self.path.iterdir()))
+        ):
+            raise RunError(
+                f"{self.path} exists and is not empty. Choose another --run-dir, or add --resume "
+                f"to go on with the run in it."
+            )
+
+    def create(self, config):
+        """Makes the folder and writes the configuration."""
+        self.check_unused()
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.config, config.save)
+        self.mend()
+
+    def check_same(self, saved, wanted):
+        """Raises RunError, listing the fields, when two configurations differ."""
+        differing = "".join(
+            f"\n  {name}: the run has {own!r}, received {other!r}"
+            for name, (own, other) in saved.differences(wanted).items()
+        )
+        if differing:
+            raise RunError(
+                f"The run in {self.path} was started with another configuration:{differing}\n"
+                f"Resume it without these options, or choose another --run-dir."
+            )
+
+    def check_holds(self, config):
+        """Raises RunError when the folder holds a run of another configuration than this one,
+        which need not be resolved."""
+        if self.config.exists():
+            saved = self.read_config()
+            wanted = config.resolve(saved.train_images, saved.image_size, saved.num_classes)
+            wanted = dataclasses.replace(wanted, fingerprint=saved.fingerprint)
+            self.check_same(saved, wanted)
+
+    def read_config(self):
+        """The run's configuration.
+
+        Raises:
+            RunError: when the folder holds none, or none that can be read.
+        """
+        if not self.config.is_file():
+            raise RunError(f"{self.path} is not a run folder: it holds no config.json.")
+        try:
+            return RunConfig.load(self.config)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise RunError(f"{self.config} cannot be read: {error}") from error
+
+    def read_metrics(self):
+        """The rows of metrics.csv: dicts of numbers by column, None for an empty cell.
+
+        Raises:
+            RunError: for a file that is damaged.
+        """
+        if not self.metrics.exists():
+            return []
+        try:
+            with open(self.metrics, newline="") as file:
+                reader = csv.DictReader(file)
+                rows = [
+                    {name: float(cell) if cell else None for name, cell in row.items()}
+                    for row in reader
+                ]
+        except (ValueError, TypeError, csv.Error) as error:
+            raise RunError(f"{self.metrics} cannot be read: {error}") from error
+        if set(reader.fieldnames or ()) != set(COLUMNS):
+            raise RunError(f"{self.metrics} should have the columns {', '.join(COLUMNS)}.")
+        epochs = [row["epoch"] for row in rows]
+        if None in epochs or epochs != sorted(set(epochs)):
+            raise RunError(f"{self.metrics} cannot be read: its epochs should rise.")
+        return rows
+
+    def write_metrics(self, rows):
+        """Writes all rows anew, so that a row is never half there and never there twice."""
+
+        def write(path):
+            with open(path, "w", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS, restval="")
+                writer.writeheader()
+                writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
+
+        write_atomically(self.metrics, write)
+
+    def mend(self):
+        """Removes what a killed process left half-written, and makes the folders that it had not
+        come to."""
+        for path in self.path.rglob(".partial-*"):
+            path.unlink()
+        for folder in (self.checkpoints, self.snapshot(0).parent):
+            folder.mkdir(exist_ok=True)
+
+    def read_summary(self):
+        """The final scores, or None while the run is not finished.
+
+        Raises:
+            RunError: for a file that is damaged.
+        """
+        return _read_scores(self.summary)
+
+    def read_evaluation(self):
+        """What `pipelines.evaluate` found, or None where it has not been run.
+
+        Raises:
+            RunError: for a file that is damaged.
+        """
+        return _read_scores(self.evaluation)
+
+    def write_summary(self, summary):
+        """Writes summary.json, the sign of a finished run."""
+        text = json.dumps(summary, indent=2) + "\n"
+        write_atomically(self.summary, lambda path: path.write_text(text))
+
+
+def _is_whole(path):
+    return not path.name.startswith(".partial-")
+
+
+def _read_scores(path):
+    if not path.exists():
+        return None
+    try:
+        scores = json.loads(path.read_text())
+        named = [scores.get(prefix + name) for prefix in ("", *BASELINES) for name in SCORES]
+    except (ValueError, AttributeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+    if not all(value is None or isinstance(value, (int, float)) for value in named):
+        raise RunError(f"{path} cannot be read: its scores should be numbers.")
+    return scores

@@ -1,0 +1,239 @@
+"""One training run from configuration to scores: what the command line does, as a function."""
+
+import dataclasses
+import os
+import shlex
+import signal
+
+from cueco_tf import data
+from cueco_tf.distributed.replicas import own_part, share_out
+from cueco_tf.distributed.supervisor import is_supervised
+from cueco_tf.evaluation import networks as scoring
+from cueco_tf.evaluation.table import SCORES, score_table
+from cueco_tf.methods.building import build_model
+from cueco_tf.methods.inference import save_network
+from cueco_tf.parts.batch_norm import to_stock_layers
+from cueco_tf.running import checkpoints
+from cueco_tf.running.recording import (
+    EpochLogs,
+    Interrupted,
+    KnnMonitor,
+    Progress,
+    ResumedMeans,
+    RunRecorder,
+    StopTogether,
+)
+from cueco_tf.running.run_folder import RunError
+
+# The monitor looks at a sample, ten times a run: enough to see a trend, cheap enough to forget.
+_MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
+_SCORED_TRAIN, _SCORED_TEST = 50_000, 10_000
+# Raw pixels are scored beside the features where that takes seconds.
+_RAW_LIMIT = 5_000_000  # numbers in the training images
+
+
+def train(config, folder, data_dir, resume, workers):
+    """Trains a run, or goes on with it, and scores it.
+
+    Args:
+        config: `RunConfig`, the run's own where it is to be resumed.
+        folder: `RunFolder`.
+        data_dir: where TensorFlow Datasets keeps its sets, or None.
+        resume: whether to go on with the run in the folder, if there is one.
+        workers: `Workers`; the chief's configuration, folder and `resume` count.
+
+    Returns:
+        The exit code: 0 when finished, 128 + the signal's number when stopped by SIGINT or SIGTERM.
+
+    Raises:
+        ConfigError, RunError, DataError, CheckpointError, Refused: for what the user has to mend.
+        FloatingPointError: when the loss is no longer finite.
+    """
+    images = _load(config, data_dir, workers)
+    if config.train_images is None:  # else it is that of a run which was begun earlier
+        config = config.resolve(len(images.train), images.train.image_size, images.num_classes)
+        config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
+    with workers.strategy.scope():
+        model = build_model(config)
+
+    def open_folder():
+        if workers.is_chief:
+            return _open(folder, config, model, resume)
+
+    put_means_back = workers.agree(open_folder, RunError, checkpoints.CheckpointError, OSError)
+    if workers.count > 1:
+        put_means_back = checkpoints.unpack(workers.share(checkpoints.pack(model)), model)
+    if workers.is_chief:
+        _introduce(config, images, model, folder)
+
+    with _StopSignal() as stop:
+        progress = Progress(config.epochs * config.steps_per_epoch)
+        callbacks = _callbacks(config, images, folder, progress, stop, workers)
+        if int(model.step.numpy()) % config.steps_per_epoch:
+            callbacks.append(ResumedMeans(put_means_back))
+        try:
+            _fit(model, config, images.train, callbacks)
+        except Interrupted:
+            progress.close()
+            # Another worker may have got the signal.
+            received = stop.received or signal.SIGTERM
+            where = ["--run-dir", str(folder.path), *(["--data-dir", data_dir] if data_dir else [])]
+            if workers.is_chief:
+                print(
+                    f"Stopped by {received.name}; the state at step {int(model.step.numpy())} is "
+                    f"saved. Go on with: python -m cueco_tf.train {shlex.join(where)} --resume"
+                )
+            return 128 + received
+        finally:
+            progress.close()
+    if workers.is_chief:
+        _finish(config, images, model, folder)
+    workers.leave()
+    return 0
+
+
+def _load(config, data_dir, workers):
+    """The data set, the same on all workers.
+
+    The chief comes first: on a shared disk it may unpack what the others then find.
+    """
+    loaded = []
+
+    def load(turn):
+        if turn:
+            loaded.append(data.load_for(config, data_dir))
+
+    workers.agree(lambda: load(workers.is_chief), data.DataError)
+    workers.agree(lambda: load(not workers.is_chief), data.DataError)
+    images = loaded[0]
+    if workers.count == 1:  # nobody to compare with, and a fingerprint looks at every file
+        return images
+    size = f"{len(images.train)} training images, {images.num_classes} classes"
+    found = f"{size} (fingerprint {images.train.fingerprint()[:12]})"
+    chief_found = workers.share(found.encode()).decode()
+
+    def compare():
+        if found != chief_found:
+            raise data.DataError(f"The chief found {chief_found} in {config.dataset}, not {found}.")
+
+    workers.agree(compare, data.DataError)
+    return images
+
+
+def _open(folder, config, model, resume):
+    """Makes the run folder, or loads the newest state in it into the model.
+
+    Returns:
+        What `checkpoints.restore` returns.
+    """
+    if not (resume and folder.config.exists()):
+        folder.create(config)
+        return None
+    folder.check_same(folder.read_config(), config)
+    folder.mend()
+    return checkpoints.restore(folder.checkpoints, model)
+
+
+def _callbacks(config, images, folder, progress, stop, workers):
+    """What watches and records the run: nearly all of it the chief's."""
+    together = StopTogether(workers, lambda: stop.received is not None)
+    if not workers.is_chief:
+        return [together]
+    monitors = []
+    if images.test is not None:
+        sample = images.train.sample(_MONITOR_TRAIN), images.test.sample(_MONITOR_TEST)
+        every = max(1, config.epochs // _MONITORED)
+        monitors = [KnnMonitor(*sample, every, config.epochs)]
+    recorder = RunRecorder(folder, config, together.agreed)
+    return [together, *monitors, EpochLogs(folder.logs), recorder, progress]
+
+
+def _introduce(config, images, model, folder):
+    """Prints what is about to happen."""
+    for name, value in dataclasses.asdict(config).items():
+        print(f"  {name:22} {value}")
+    encoder, head = model.encoder.count_params(), model.head.count_params()
+    kind = "held-out" if config.holdout else "test"
+    test = "no labels" if images.test is None else f"{len(images.test)} {kind} images"
+    print(
+        f"{len(images.train)} training images, {test}; encoder {encoder:,} parameters, projection "
+        f"head {head:,}; {config.epochs} epochs of {config.steps_per_epoch} steps, from step "
+        f"{int(model.step.numpy())}\nRun folder: {folder.path}"
+    )
+
+
+def _fit(model, config, split, callbacks):
+    """Trains from the model's step to the end, beginning with what is left of the epoch."""
+    per_epoch, strategy = config.steps_per_epoch, model.distribute_strategy
+    while (step := int(model.step.numpy())) < config.epochs * per_epoch:
+        epoch, done = divmod(step, per_epoch)
+        batches = split.training_batches(
+            config.batch_size, model.augment, config.seed, step, own_part(strategy)
+        )
+        model.fit(
+            share_out(strategy, batches),
+            initial_epoch=epoch,
+            epochs=epoch + 1 if done else config.epochs,
+            steps_per_epoch=per_epoch - done,
+            callbacks=callbacks,
+            verbose=0,
+        )
+
+
+def _finish(config, images, model, folder):
+    """Saves the encoder, scores it and prints the table."""
+    encoder = to_stock_layers(model.encoder)
+    save_network(folder.encoder, encoder)
+    scores = dict.fromkeys(SCORES)
+    if images.test is not None:
+        print("Scoring the frozen features ...")
+        train, test = images.train.sample(_SCORED_TRAIN), images.test.sample(_SCORED_TEST)
+        scores |= scoring.score_clusters(model, test)
+        try:
+            scores |= scoring.score_network(encoder, train, test, config.seed)
+            if isinstance(images.train, data.ArraySplit) and images.train.images.size <= _RAW_LIMIT:
+                pixels = scoring.pixel_network(config.image_size)
+                raw = scoring.score_network(pixels, train, test, config.seed)
+                scores |= {f"raw_{name}": value for name, value in raw.items()}
+        except ValueError as error:  # too few images, or a single class among them
+            print(f"No k-NN, linear and k-means scores: {error}")
+    last = folder.read_metrics()[-1]
+    summary = scores | {
+        "dataset": config.dataset,
+        "holdout": config.holdout,
+        "epochs": config.epochs,
+        "loss": last["loss"],
+        "usage_entropy": last["usage_entropy"],
+        "dead_clusters": last["dead_clusters"],
+    }
+    folder.write_summary(summary)
+    print(f"\n{score_table(summary)}\n")
+    print(
+        f"Run folder: {folder.path}\n"
+        f'Encoder:    cueco_tf.load_encoder("{folder.path}")(images) -> features '
+        f"(n, {encoder.output_shape[-1]})"
+    )
+
+
+class _StopSignal:
+    """Notes SIGINT and SIGTERM while it is entered; a second one takes its usual course."""
+
+    def __init__(self):
+        self.received = None
+
+    def __enter__(self):
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._former = {number: signal.signal(number, self._note) for number in numbers}
+        return self
+
+    def _note(self, number, frame):
+        self.received = signal.Signals(number)
+        # A cluster's manager may send it to a supervisor, who hands it on, and to its child.
+        if not is_supervised():
+            signal.signal(number, self._former[number])
+        # `print` is not safe in a signal handler: the progress bar may be writing.
+        os.write(1, f"\n{self.received.name}: saving after this step ...\n".encode())
+
+    def __exit__(self, *exception):
+        for number, former in self._former.items():
+            signal.signal(number, former)

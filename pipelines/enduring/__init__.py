@@ -1,0 +1,1 @@
+"""Whether runs survive being killed and stay small."""

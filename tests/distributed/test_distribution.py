@@ -1,0 +1,82 @@
+"""One replica and two follow the same trajectory on the same global batches."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cueco_tf import CueCo
+from cueco_tf.running import checkpoints
+
+
+def encoder():
+    """No BatchNormalization, whose batch statistics are a replica's own."""
+    x = inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 127.5, -1)(x)
+    for filters in (8, 16):
+        x = keras.layers.Conv2D(filters, 3, 4, padding="same", activation="relu")(x)
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+
+
+@pytest.fixture(scope="module")
+def mirrored():
+    """One strategy for all tests: TensorFlow numbers its collectives a strategy, and a second one
+    in the same process would meet the shapes of the first."""
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    strategy = tf.distribute.MirroredStrategy(devices)
+    assert strategy.num_replicas_in_sync == 2
+    return strategy
+
+
+def train(strategy, images, labels, **options):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = CueCo(
+            encoder(),
+            6,
+            queue_size=40,
+            hidden_dim=16,
+            projection_dim=8,
+            warmup_steps=2,
+            num_classes=100,
+            **options,
+        )
+        model.compile(keras.optimizers.SGD(0.05, momentum=0.9))
+    # 75 = 2 x 30 + 15: the last batch is smaller and does not divide by two.
+    history = model.fit(images, labels, batch_size=30, epochs=2, verbose=0).history
+    usage = model.clusters.usage
+    usage.assign(usage.numpy() * np.array([1, 1, 1e-4, 1, 1, 1]))  # a cluster dies
+    later = model.fit(images, labels, batch_size=30, epochs=3, verbose=0).history
+    return model, {name: history[name] + later[name] for name in history}
+
+
+@pytest.mark.parametrize("options", [{}, {"symmetric": True, "assign_by": "query"}])
+def test_two_replicas_follow_one(cifar, mirrored, options):
+    images, labels = cifar.train.images[:75], cifar.train.labels[:75]
+    one, history = train(tf.distribute.get_strategy(), images, labels, **options)
+    two, same = train(mirrored, images, labels, **options)
+
+    assert sum(history["reseeded_clusters"]) >= 1  # the path was taken
+    assert history["usage_entropy"][0] > 0
+    for name, values in history.items():
+        np.testing.assert_allclose(same[name], values, rtol=2e-3, atol=1e-5, err_msg=name)
+    for own, other in zip(one.weights, two.weights, strict=True):
+        np.testing.assert_allclose(other.numpy(), own.numpy(), atol=2e-4, err_msg=own.path)
+
+    # Every replica holds the same state: nothing drifts apart.
+    for weight in two.weights:
+        for copy in mirrored.experimental_local_results(weight.value)[1:]:
+            np.testing.assert_array_equal(copy.numpy(), weight.numpy(), err_msg=weight.path)
+
+
+def test_a_checkpoint_of_two_replicas_goes_on_with_one(cifar, mirrored, tmp_path):
+    images, labels = cifar.train.images[:75], cifar.train.labels[:75]
+    two, _ = train(mirrored, images, labels)
+    checkpoints.save(tmp_path, two)
+    one, _ = train(tf.distribute.get_strategy(), images[:40], labels[:40])
+    assert checkpoints.restore(tmp_path, one) is not None
+    for own, other in zip(one.weights, two.weights, strict=True):
+        np.testing.assert_array_equal(own.numpy(), other.numpy(), err_msg=own.path)
+    later = [model.fit(images, labels, batch_size=30, verbose=0).history for model in (one, two)]
+    for name, values in later[0].items():
+        np.testing.assert_allclose(later[1][name], values, rtol=2e-3, atol=1e-5, err_msg=name)

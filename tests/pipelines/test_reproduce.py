@@ -1,0 +1,130 @@
+"""`python -m pipelines.reproduce` as its users run it."""
+
+import csv
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+
+import pytest
+
+from cueco_tf.settings.command_line import build_parser
+from cueco_tf.settings.run import RunConfig
+from pipelines import reproduce
+from pipelines.reproducing.paper_tables import SCALES, TABLES, cells, rows
+from pipelines.reproducing.table_writer import write_table
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "pipelines.reproduce", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_every_cell_is_an_ordinary_training_command(tmp_path):
+    for table in TABLES:
+        for scale in SCALES:
+            made = cells(table, scale, [3, 4], tmp_path)
+            count = len(rows(table, scale))
+            assert [cell.config.seed for cell in made] == [3] * count + [4] * count
+            assert len({cell.folder.path for cell in made}) == 2 * count
+            for cell in made:
+                command = next(cell.commands())
+                assert str(tmp_path) not in command
+                options = vars(build_parser().parse_args(command.split()[3:]))
+                given = {name: options[name] for name in options if name in asdict(cell.config)}
+                assert RunConfig.for_dataset(**given) == cell.config
+                weights = dict(zip(("L1", "L2", "L3"), cell.config.loss_weights, strict=True))
+                assert {name for name, weight in weights.items() if weight} == set(cell.row.losses)
+    paper = cells("table3", "paper", [0], tmp_path)[0]
+    assert paper.config.epochs == 1000 and paper.protocol == "sgd"
+    assert [row.title for row in rows("table1", "smoke")] == ["digits"]
+
+
+def put(cell, top1, **fields):
+    """A finished run that was evaluated."""
+    cell.folder.path.mkdir(parents=True, exist_ok=True)
+    cell.folder.summary.write_text("{}")
+    scores = dict.fromkeys(("linear_top1", "knn_top1", "nmi", "acc", "ari"), top1)
+    scores |= {"dataset": cell.config.dataset, "protocol": cell.protocol, "seed": 0, **fields}
+    cell.folder.evaluation.write_text(json.dumps(scores))
+
+
+def test_the_table_tells_differences_from_noise(tmp_path):
+    wanted = cells("table3", "cpu", [0, 1], tmp_path / "runs")
+    values = {"L1": (0.20, 0.21), "L1+L2": (0.30, 0.31), "L1+L3": (0.205, 0.215)}
+    for cell in wanted:
+        if cell.row.title in values:
+            put(cell, values[cell.row.title][cell.config.seed])
+    markdown, table = write_table("table3", "cpu", wanted, tmp_path)
+    text = markdown.read_text()
+    assert "6 of 8 cells done" in text and "not comparable with the paper" in text
+    assert "| L1+L2 | 30.5 ± 0.7 | 66.9 | 30.5 ± 0.7 | 54.6 |" in text
+    lines = {line.split()[1]: line for line in text.splitlines() if line.startswith("- ")}
+    assert "linear top-1 +10.0, NMI" in lines["L1+L2"]
+    assert lines["L1+L3"].count("+0.5 (within the seeds' deviation)") == 5
+    assert lines["L1+L2+L3:"].endswith("not done yet.")
+    read = list(csv.DictReader(table.open()))
+    row = next(row for row in read if (row["row"], row["score"]) == ("L1+L2", "nmi"))
+    assert float(row["mean"]) == pytest.approx(30.5) and row["paper"] == "54.6"
+    assert float(row["deviation"]) == pytest.approx(100 * statistics.stdev((0.30, 0.31)), abs=0.01)
+    for cell in wanted:
+        for command in cell.commands():
+            assert command in text
+    assert str(tmp_path) not in text + table.read_text()
+
+
+def test_only_the_right_evaluation_of_a_finished_run_counts(tmp_path):
+    (cell,) = cells("table2", "smoke", [0], tmp_path)
+    assert cell.scores() is None
+    put(cell, 0.5)
+    assert cell.scores()["nmi"] == 0.5
+    for other in (dict(dataset="cifar10"), dict(protocol="sgd"), dict(seed=1)):
+        put(cell, 0.5, **other)
+        assert cell.scores() is None
+    put(cell, 0.5)
+    os.utime(cell.folder.evaluation, (0, 0))  # of the run while it was under way
+    assert cell.scores() is None
+    cell.folder.evaluation.write_text("{")
+    assert cell.scores() is None
+
+
+def test_equal_seeds_are_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        reproduce.main(["table3", "--scale", "smoke", "--seeds", "0", "0"])
+    assert stop.value.code == 2 and "--seeds should differ" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_stopped_table_goes_on_to_the_end(tmp_path):
+    options = ["table2", "--scale", "smoke", "--epochs", "3", "--seeds", "0"]
+    options += ["--runs", tmp_path / "runs", "--output", tmp_path / "results"]
+    first = start(*options)
+    run = tmp_path / "runs" / "digits-smoke-3epochs-L1+L2+L3-seed0"
+    while not (run / "metrics.csv").exists():
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.1)
+    first.send_signal(signal.SIGTERM)
+    out, err = first.communicate()
+    assert first.returncode == 143 and "The same command goes on" in err, out + err
+    assert not (tmp_path / "results").exists()
+
+    second = start(*options)
+    out, err = second.communicate()
+    assert second.returncode == 0, out + err
+    text = (tmp_path / "results" / "table2-smoke.md").read_text()
+    scores = json.loads((run / "evaluation.json").read_text())
+    assert f"| digits | {100 * scores['nmi']:.1f} | {100 * scores['acc']:.1f} |" in text
+    assert "digits in place of the paper's data set" in text and text in out
+    before = (run / "evaluation.json").stat().st_mtime_ns
+
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"temperature": 0.5}))
+    third = start(*options[:-1], tmp_path / "none")
+    _, err = third.communicate()
+    assert third.returncode == 2 and "temperature: the run has 0.5, received 0.2" in err
+    assert not (tmp_path / "none").exists()
+    assert before == (run / "evaluation.json").stat().st_mtime_ns

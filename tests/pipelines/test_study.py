@@ -1,0 +1,109 @@
+"""`python -m pipelines.reproduce study` as its users run it."""
+
+import csv
+import json
+
+import matplotlib
+import pytest
+from conftest import module
+
+from cueco_tf.settings.command_line import build_parser
+from cueco_tf.settings.run import RunConfig
+from pipelines.reporting.style import STYLE
+from pipelines.reproducing.study import StudyError, read_trials
+from pipelines.reproducing.study_report import draw_study
+
+COMMON = {"dataset": "digits", "width": 4, "epochs": 2, "warmup_epochs": 1, "holdout": 0.2}
+
+
+def write(path, **grid):
+    grid = {"common": COMMON, "seeds": [0], "variants": [{"loss_weights": [[1, 0, 0]]}], **grid}
+    path.write_text(json.dumps(grid))
+    return path
+
+
+def test_a_grid_is_every_combination_once_a_seed(tmp_path):
+    variants = [
+        {"loss_weights": [[1, 0, 0]]},
+        {"clusters": [10, 30], "assign_by": ["key", "query"], "centroid_temperature": [0.1]},
+    ]
+    trials = read_trials(write(tmp_path / "g.json", variants=variants, seeds=[4, 5]), tmp_path)
+    assert [trial.config.seed for trial in trials] == [4] * 5 + [5] * 5
+    found = [(trial.config.clusters, trial.config.assign_by) for trial in trials[1:5]]
+    assert found == [(10, "key"), (10, "query"), (30, "key"), (30, "query")]
+    assert trials[0].title == "loss_weights 1 0 0"
+    assert trials[1].title == "clusters 10, assign_by key, centroid_temperature 0.1"
+    assert len({trial.folder.path for trial in trials}) == 10
+    for trial in trials:  # what is printed is what is run
+        options = vars(build_parser().parse_args(trial.typed().split()[3:]))
+        known = vars(trial.config)
+        given = {name: value for name, value in options.items() if name in known}
+        assert RunConfig.for_dataset(**given) == trial.config
+        assert str(tmp_path) not in trial.typed()
+
+
+@pytest.mark.parametrize(
+    "grid, message",
+    [
+        ({"variants": []}, "variants that differ"),
+        ({"seeds": [0, 0]}, "seeds that differ"),
+        ({"variants": [{"clusters": 10}]}, "list of values"),
+        ({"variants": [{"clusters": [1]}]}, "--clusters should be at least 2"),
+        ({"variants": [{"cluster": [10]}]}, "cannot be run: .*cluster"),
+        ({"variants": {"clusters": [10]}}, "`variants` in .* should be a list. Received: {"),
+        ({"seeds": 0}, "`seeds` in .* should be a list. Received: 0"),
+        ({"common": None}, "`common` in .* should be an object. Received: None"),
+        ({"budget": 3}, "should hold common, seeds, variants. Received: .*budget"),
+    ],
+)
+def test_a_grid_that_cannot_be_run_is_refused(tmp_path, grid, message):
+    with pytest.raises(StudyError, match=message):
+        read_trials(write(tmp_path / "g.json", **grid), tmp_path)
+
+
+def test_a_missing_grid_is_one_line(tmp_path):
+    done = module("pipelines.reproduce", "study", tmp_path / "none.json")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: The grid ") and done.stderr.count("\n") == 1
+
+
+def test_long_titles_leave_the_plots_their_room(tmp_path):
+    many = {"assign_by": ["key"], "centroid_temperature": [0.1], "centroid_momentum": [0.99]}
+    many |= {"variance_momentum": [0.99], "refresh_steps": [0], "crop_scale": [[0.2, 1]]}
+    variants = [{**many, "clusters": [10, 20, 30, 40]}]
+    trials = read_trials(write(tmp_path / "g.json", variants=variants), tmp_path)
+    with matplotlib.rc_context(STYLE):
+        figure = draw_study({trial.title: [trial] for trial in trials})
+        figure.draw_without_rendering()
+    boxes = [plot.get_position() for plot in figure.axes]
+    assert len(boxes) == 2
+    assert all(box.width > 0.35 and box.height * figure.get_figheight() > 3 for box in boxes)
+
+
+@pytest.mark.slow
+def test_a_study_ends_with_its_budget_and_goes_on(tmp_path):
+    variants = [{"loss_weights": [[1, 0, 0]]}, {"clusters": [30]}]
+    grid = write(tmp_path / "little.json", variants=variants)
+    options = ["study", grid, "--runs", tmp_path / "runs", "--output", tmp_path / "results"]
+    first = module("pipelines.reproduce", *options, "--hours", 1 / 3600)
+    assert first.returncode == 0, first.stderr
+    assert "hours are over. The same command goes on." in first.stdout
+    text = (tmp_path / "results" / "little.md").read_text()
+    assert "0 of 2 runs done" in text and "| clusters 30 | 0 | - |" in text
+
+    second = module("pipelines.reproduce", *options)
+    assert second.returncode == 0, second.stderr
+    text = (tmp_path / "results" / "little.md").read_text()
+    assert "2 of 2 runs done" in text and text in second.stdout
+    assert "a held-out 20% of the training split" in text
+    runs = [tmp_path / "runs" / f"little-{v}-seed0" for v in ("loss_weights=1+0+0", "clusters=30")]
+    nmi = [100 * json.loads((run / "summary.json").read_text())["nmi"] for run in runs]
+    assert f" {nmi[1]:.1f} ({nmi[1] - nmi[0]:+.1f}) |" in text
+    rows = list(csv.DictReader((tmp_path / "results" / "little.csv").open()))
+    assert [float(row["nmi"]) for row in rows] == pytest.approx([n / 100 for n in nmi], abs=1e-4)
+    assert (tmp_path / "results" / "little.png").read_bytes().startswith(b"\x89PNG")
+    before = (runs[0] / "summary.json").stat().st_mtime_ns
+
+    third = module("pipelines.reproduce", *options)
+    assert third.returncode == 0 and "to do" not in third.stdout
+    assert (runs[0] / "summary.json").stat().st_mtime_ns == before
