@@ -17,8 +17,15 @@ import math
 import keras
 import tensorflow as tf
 
+from cueco_tf.parts.uniform import uniform
+
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in torchvision
 _YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
+_RGB = (
+    (1.0, 0.9562958, 0.6210244),
+    (0.99999994, -0.27212206, -0.6473806),
+    (1.0, -1.106989, 1.7046151),
+)  # its inverse
 
 
 @functools.cache
@@ -113,56 +120,68 @@ class TwoViews:
         Returns:
             Two float32 tensors of the shape of `images`, pixels 0 to 255.
         """
-        count = tf.shape(images)[0]
-        return self.part(images, seed, tf.range(count), count)
+        return self.render(images, self.draws(tf.shape(images)[0], seed))
 
-    def part(self, images, seed, places, total):
-        """Makes two views of some images of a batch: the views they get as part of it, so that a
-        worker need not augment the others' images.
+    def draws(self, count, seed):
+        """Draws all that is random about the views of a batch.
+
+        Drawn for the whole batch, a part of the rows gives those images the views that they get
+        as part of it: a worker need not augment the others' images.
+
+        Args:
+            count: integer, the images of the batch.
+            seed: two integers.
+
+        Returns:
+            `(count, 2, 14)` float32 in [0, 1): for each view of each image.
+        """
+
+        def draw(view, purpose, number):
+            own = tf.random.experimental.stateless_fold_in(seed, 2 * purpose + view)
+            return uniform((number, count), own)
+
+        views = [tf.concat([draw(view, 0, 4), draw(view, 1, 10)], axis=0) for view in (0, 1)]
+        return tf.transpose(tf.stack(views), (2, 0, 1))
+
+    def render(self, images, draws):
+        """Makes the two views that were drawn.
 
         Args:
             images: `(n, height, width, 3)`, pixels 0 to 255, any dtype.
-            seed: two integers.
-            places: `(n,)` int32 in [0, total): where in the batch the images stand.
-            total: integer, the length of the batch.
+            draws: rows of what `draws` returned, `(n, 2, 14)`.
 
         Returns:
             Two float32 tensors of the shape of `images`, pixels 0 to 255.
         """
-        boxes = [tf.gather(self.crop_boxes(total, seed, view), places) for view in (0, 1)]
-        return tuple(
-            self._render(images, seed, view, boxes[view], places, total) for view in (0, 1)
-        )
+        return tuple(self._render(images, view, self._boxes(draws, view), draws) for view in (0, 1))
 
-    def finish(self, crops, seed, view, places, total):
-        """Does everything but the crop, for images that were cropped while they were decoded.
+    def crop_boxes(self, draws, aspect=1.0):
+        """The crops that were drawn, for images that are cropped while they are decoded.
 
         Args:
-            crops: `(n, height, width, 3)`, pixels 0 to 255, any dtype.
-            seed: two integers.
-            view: 0 or 1.
-            places: `(n,)` int32 in [0, total): where in the batch the crops stand.
-            total: integer, the length of the batch.
+            draws: `(n, 2, 14)`.
+            aspect: height over width of the images, a number or `(n,)`. Defaults to 1.
 
         Returns:
-            float32, of the shape of `crops`, pixels 0 to 255.
+            `(n, 2, 4)` float32: top, left, bottom, right as parts of the height and width.
+        """
+        return tf.stack([self._boxes(draws, view, aspect) for view in (0, 1)], axis=1)
+
+    def finish(self, crops, draws):
+        """Does everything but the crops.
+
+        Args:
+            crops: `(n, 2, height, width, 3)`, pixels 0 to 255, any dtype: those of `crop_boxes`.
+            draws: `(n, 2, 14)`.
+
+        Returns:
+            Two float32 tensors `(n, height, width, 3)`, pixels 0 to 255.
         """
         whole = tf.tile(tf.constant([[0.0, 0.0, 1.0, 1.0]]), (tf.shape(crops)[0], 1))
-        return self._render(crops, seed, view, whole, places, total)
+        return tuple(self._render(crops[:, view], view, whole, draws) for view in (0, 1))
 
-    def crop_boxes(self, count, seed, view, aspect=1.0):
-        """Draws the crops of one view.
-
-        Args:
-            count: integer, how many.
-            seed: two integers.
-            view: 0 or 1.
-            aspect: height over width of the images, a number or `(count,)`. Defaults to 1.
-
-        Returns:
-            `(count, 4)` float32: top, left, bottom, right as parts of the height and width.
-        """
-        area, ratio, top, left = tf.unstack(self._uniforms((4, count), seed, view, 0), num=4)
+    def _boxes(self, draws, view, aspect=1.0):
+        area, ratio, top, left = tf.unstack(draws[:, view, :4], axis=1)
         least, most = self.crop_scale
         area = least + (most - least) * area
         low, high = (math.log(r) for r in self.crop_ratio)
@@ -172,15 +191,10 @@ class TwoViews:
         top, left = top * (1.0 - height), left * (1.0 - width)
         return tf.stack([top, left, top + height, left + width], axis=1)
 
-    def _uniforms(self, shape, seed, view, purpose):
-        seed = tf.random.experimental.stateless_fold_in(seed, 2 * purpose + view)
-        return tf.random.stateless_uniform(shape, seed)
-
-    def _render(self, images, seed, view, boxes, places, total):
+    def _render(self, images, view, boxes, draws):
         count = tf.shape(images)[0]
         height, width = images.shape[1:3]
-        draws = tf.gather(self._uniforms((10, total), seed, view, 1), places, axis=1)
-        flip, gray, blur, sigma, solarise, *jitter = tf.unstack(draws, num=10)
+        flip, gray, blur, sigma, solarise, *jitter = tf.unstack(draws[:, view, 4:], axis=1)
         top, left, bottom, right = tf.unstack(boxes, axis=1)
         flipped = flip < self.flip
         left, right = tf.where(flipped, right, left), tf.where(flipped, left, right)
@@ -220,8 +234,7 @@ class TwoViews:
         cos, sin = tf.cos(2 * math.pi * hue), tf.sin(2 * math.pi * hue)
         zero, one = tf.zeros_like(cos), tf.ones_like(cos)
         turn = tf.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], axis=1)
-        to_yiq = tf.constant(_YIQ)
-        turn = tf.linalg.inv(to_yiq) @ tf.reshape(turn, (-1, 3, 3)) @ to_yiq
+        turn = tf.constant(_RGB) @ tf.reshape(turn, (-1, 3, 3)) @ tf.constant(_YIQ)
         mixing = turn @ (saturation * tf.eye(3) + (1.0 - saturation) * to_gray)
         mixing = tf.where((gray < self.gray)[:, None, None], to_gray @ mixing, mixing)
         # Contrast moves towards the image's mean luma, which the other changes leave as it is.

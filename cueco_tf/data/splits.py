@@ -126,15 +126,12 @@ class FileSplit:
 
         def batch(step):
             index = views.shuffled_indices(step, len(self), batch_size, seed)
-            aspect, count, key = tf.gather(aspects, index), tf.shape(index)[0], (seed, step)
-            boxes = [augment.crop_boxes(count, key, view, aspect) for view in (0, 1)]
-            places, own = views.places_of(part, count)
-            boxes = tf.gather(tf.stack(boxes, axis=1), places)
-            crops, kept = decoder(tf.gather(index, places), boxes)
+            draws = augment.draws(tf.shape(index)[0], (seed, step))
+            boxes = augment.crop_boxes(draws, tf.gather(aspects, index))
+            places, own = views.places_of(part, tf.shape(index)[0])
+            crops, kept = decoder(tf.gather(index, places), tf.gather(boxes, places))
             places, own = tf.boolean_mask(places, kept), tf.math.count_nonzero(kept[:own])
-            finished = tuple(
-                augment.finish(crops[:, view], key, view, places, count) for view in (0, 1)
-            )
+            finished = augment.finish(crops, tf.gather(draws, places))
             return finished, tf.gather(labels, tf.gather(index, places[:own]))
 
         # Two batches at a time: their images already decode in parallel.

@@ -20,7 +20,7 @@ UNLABELLED = -1
 WHOLE = (0, 1, 1)
 
 
-def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOLE):
+def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOLE, made=True):
     """Endless batches from images held in memory, shuffled anew each epoch.
 
     Args:
@@ -31,6 +31,9 @@ def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOL
         seed: integer.
         first_step: integer: the step to begin with.
         part: (index, count, replicas): what to make of each batch. Defaults to all of it.
+        made: whether the views are made here. Else a batch is `((index, draws), labels)`, for
+            `Resident` to make them where the images lie: `index` int64 `(n,)`, `draws` float32
+            `(n, 2, 14)`. Defaults to True.
 
     Returns:
         `(dataset, steps_per_epoch)`.
@@ -39,12 +42,17 @@ def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOL
     steps_per_epoch = -(-count // batch_size)
     labels = np.full(count, UNLABELLED) if labels is None else labels
     with tf.device("CPU"):
-        images, labels = tf.constant(images), tf.constant(labels, tf.int32)
+        images = tf.constant(images) if made else None
+        labels = tf.constant(labels, tf.int32)
 
     def batch(step):
         index = shuffled_indices(step, count, batch_size, seed)
         places, own = places_of(part, tf.shape(index)[0])
-        views = _views_at(augment, tf.gather(images, index), (seed, step), places)
+        if made:
+            views = _views_at(augment, tf.gather(images, index), (seed, step), places)
+        else:
+            draws = augment.draws(tf.shape(index)[0], (seed, step))
+            views = tf.gather(index, places), tf.gather(draws, places)
         return views, tf.gather(labels, tf.gather(index, places[:own]))
 
     batches = steps_from(first_step).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
@@ -67,8 +75,9 @@ def places_of(part, size):
 
 def _views_at(augment, images, seed, places):
     """The views that the images at `places` have in the whole batch `images`."""
-    if hasattr(augment, "part"):
-        return augment.part(tf.gather(images, places), seed, places, tf.shape(images)[0])
+    if hasattr(augment, "draws"):
+        draws = augment.draws(tf.shape(images)[0], seed)
+        return augment.render(tf.gather(images, places), tf.gather(draws, places))
     return tuple(tf.gather(view, places) for view in augment(images, seed))
 
 

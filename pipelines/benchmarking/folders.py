@@ -92,15 +92,13 @@ def _plain(recipe, size):
         return tf.image.crop_and_resize(image[None], boxes, (0, 0), (size, size))
 
     def batch(number, paths):
-        key, count = (tf.constant(0, tf.int64), number), tf.shape(paths)[0]
-        boxes = tf.stack([recipe.crop_boxes(count, key, view) for view in (0, 1)], axis=1)
+        draws = recipe.draws(tf.shape(paths)[0], (tf.constant(0, tf.int64), number))
         crops = tf.map_fn(
             lambda pair: decode(*pair),
-            (paths, boxes),
+            (paths, recipe.crop_boxes(draws)),
             fn_output_signature=tf.TensorSpec((2, size, size, 3), tf.float32),
             parallel_iterations=16,
         )
-        places = tf.range(count)
-        return tuple(recipe.finish(crops[:, view], key, view, places, count) for view in (0, 1))
+        return recipe.finish(crops, draws)
 
     return batch

@@ -46,7 +46,7 @@ def test_crop_equals_bilinear_sampling_of_its_box(images):
     recipe = TwoViews(**{**NOTHING, "crop_scale": (0.2, 1), "crop_ratio": (3 / 4, 4 / 3)})
     seed = (0, 5)
     view = recipe(images, seed)[1].numpy()
-    boxes = recipe.crop_boxes(len(images), seed, 1).numpy()
+    boxes = recipe.crop_boxes(recipe.draws(len(images), seed))[:, 1].numpy()
     for i in (0, 13, 40):
         top, left, bottom, right = boxes[i] * 32
         for row, column in ((0, 0), (10, 21), (31, 31)):
@@ -64,7 +64,8 @@ def test_crop_equals_bilinear_sampling_of_its_box(images):
 @pytest.mark.parametrize("aspect", [1.0, 0.5, 3.0])
 def test_boxes_lie_in_the_image_with_the_wanted_area_and_shape(aspect):
     recipe = TwoViews(crop_scale=(0.1, 0.3))
-    top, left, bottom, right = recipe.crop_boxes(4000, (0, 0), 0, aspect).numpy().T
+    boxes = recipe.crop_boxes(recipe.draws(4000, (0, 0)), aspect)[:, 0]
+    top, left, bottom, right = boxes.numpy().T
     assert min(top.min(), left.min()) >= 0 and max(bottom.max(), right.max()) <= 1 + 1e-6
     area = (bottom - top) * (right - left)
     assert area.min() >= 0.1 - 1e-5 and area.max() <= 0.3 + 1e-5
@@ -79,10 +80,10 @@ def test_jitter_equals_brightness_contrast_and_saturation_done_one_by_one(images
     seed = (0, 9)
     dimmed = (images * 0.5 + 60).astype("uint8")  # nothing reaches 0 or 255, so nothing is clipped
     view = recipe(dimmed, seed)[0].numpy()
-    draws = recipe._uniforms((10, len(images)), seed, 0, 1).numpy()
+    draws = recipe.draws(len(images), seed)[:, 0].numpy()
     luma = np.array([0.299, 0.587, 0.114])
     for i in range(8):
-        brightness, contrast, saturation = 1 + np.array([0.1, 0.1, 0.4]) * (2 * draws[6:9, i] - 1)
+        brightness, contrast, saturation = 1 + np.array([0.1, 0.1, 0.4]) * (2 * draws[i, 10:13] - 1)
         x = dimmed[i] * brightness
         x = (x - (x @ luma).mean()) * contrast + (x @ luma).mean()
         gray = (x @ luma)[..., None]

@@ -52,7 +52,7 @@ def test_unknown_names_are_refused(name):
 
 
 def test_imagenet100_is_the_list_that_ships():
-    classes = data.imagenet100_classes()
+    classes = tfds.imagenet100_classes()
     assert len(set(classes)) == 100 and list(classes) == sorted(classes)
     assert all(len(c) == 9 and c.startswith("n") and c[1:].isdigit() for c in classes)
 

@@ -8,6 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 
 from cueco_tf import evaluation
+from cueco_tf.evaluation import features
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def test_knn_equals_scikit_learn(arrays, k):
 
 def test_knn_in_blocks_is_the_same(arrays, monkeypatch):
     expected = evaluation.knn_accuracy(*arrays, k=20)
-    monkeypatch.setattr(evaluation, "_BLOCK", 7 * len(arrays[0]))  # seven test rows at a time
+    monkeypatch.setattr(features, "_BLOCK", 7 * len(arrays[0]))  # seven test rows at a time
     assert evaluation.knn_accuracy(*arrays, k=20) == expected
 
 

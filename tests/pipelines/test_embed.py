@@ -280,7 +280,7 @@ def test_a_failed_copy_keeps_the_embeddings(digits_export, few, tmp_path, monkey
     for place, failure, code, message in (
         ("pipelines.embed.shutil.copyfile", full, 2, f"{copies} was not written: No space left"),
         ("pipelines.embed.shutil.copyfile", stopped, 130, "stopped"),
-        ("cueco_tf.embeddings_file.write_file", stopped, 130, "stopped"),
+        ("cueco_tf.embedding.embeddings_file.write_file", stopped, 130, "stopped"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(place, failure)
@@ -321,7 +321,7 @@ def test_a_failed_replacement_leaves_the_old_output_and_its_list(
 
     (tmp_path / "few" / "d2" / "a.png").write_bytes(b"broken")
     with monkeypatch.context() as patch:
-        patch.setattr("cueco_tf.embeddings_file.write_file", full)
+        patch.setattr("cueco_tf.embedding.embeddings_file.write_file", full)
         assert run(digits_export, few, "--output", out, "--overwrite") == 2
     assert len(before) == 2
     assert {path: path.read_bytes() for path in tmp_path.glob("*out*")} == before
