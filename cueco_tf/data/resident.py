@@ -19,6 +19,7 @@ class Resident:
     """
 
     def __init__(self, images, augment):
+        self.source = images
         self.images = tf.Variable(images, trainable=False, name="resident_images")
         self.augment = augment
 

@@ -10,6 +10,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+_STEPS_PER_LOOK = 20
+
 
 class ReplicatedModel(keras.Model):
     """A model whose `train_step` sees a share of the global batch, of any size.
@@ -22,17 +24,54 @@ class ReplicatedModel(keras.Model):
     Subclasses build all their weights in `__init__`.
     """
 
-    def gather(self, values, parts=1):
+    def compile(self, optimizer="sgd", jit_compile=None, steps_per_execution=None, **kwargs):
+        """Configures training.
+
+        Args:
+            optimizer: as in `keras.Model.compile`.
+            jit_compile: whether XLA compiles the whole step; None for where it pays, on a single
+                GPU. Defaults to None.
+            steps_per_execution: integer >= 1, the steps between two looks of the host at the logs,
+                fewer at an epoch's end; None for 20 on GPUs, which else wait for the host, and 1
+                elsewhere. Defaults to None.
+            **kwargs: as in `keras.Model.compile`.
+        """
+        self._asked = dict(jit_compile=jit_compile, steps_per_execution=steps_per_execution)
+        gpus = tf.config.list_logical_devices("GPU")
+        if jit_compile in (None, "auto"):
+            jit_compile = len(gpus) > 0 and self.distribute_strategy.num_replicas_in_sync == 1
+        if steps_per_execution is None:
+            steps_per_execution = _STEPS_PER_LOOK if gpus else 1
+        super().compile(
+            optimizer=optimizer,
+            jit_compile=jit_compile,
+            steps_per_execution=steps_per_execution,
+            **kwargs,
+        )
+
+    def get_compile_config(self):
+        """What a saved model is compiled with again, by the device that then trains it."""
+        return self._asked | {"optimizer": keras.saving.serialize_keras_object(self.optimizer)}
+
+    def compile_from_config(self, config):
+        """Compiles a model that was loaded, with an optimizer that is ready for its state."""
+        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
+        self.compile(**{**config, "optimizer": optimizer})
+        self.optimizer.build(self.trainable_variables)
+
+    def gather(self, values, parts=1, gradient=False):
         """Joins the values of all replicas, in the order of one global batch.
 
         Args:
             values: `(parts * batch, ...)`: a replica's share of each of `parts` global batches.
             parts: integer.
+            gradient: whether the gradient of what every replica makes of the result goes back to
+                the replica that a row came from. Defaults to False: none goes back.
 
         Returns:
-            `(parts * global batch, ...)`, the same on every replica, without gradient.
+            `(parts * global batch, ...)`, the same on every replica.
         """
-        values = ops.stop_gradient(values)
+        values = values if gradient else ops.stop_gradient(values)
         context = tf.distribute.get_replica_context()
         if context.num_replicas_in_sync == 1:
             return values
@@ -42,6 +81,23 @@ class ReplicatedModel(keras.Model):
         beside = ops.swapaxes(ops.reshape(values, (parts, batch, *tail)), 0, 1)
         gathered = context.all_gather(beside, axis=0)
         return ops.reshape(ops.swapaxes(gathered, 0, 1), (-1, *tail))
+
+    def own_places(self, own):
+        """Where this replica's examples stand in what `gather` joins.
+
+        Args:
+            own: integer scalar, how many they are.
+
+        Returns:
+            `(own,)` int64.
+        """
+        places = tf.range(tf.cast(own, tf.int64))
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync == 1:
+            return places
+        sizes = context.all_gather(tf.cast(own, tf.int64)[None], axis=0)  # (replicas,)
+        before = tf.range(tf.size(sizes)) < context.replica_id_in_sync_group
+        return places + tf.reduce_sum(tf.where(before, sizes, 0))
 
     def replica_sum(self, value):
         """Sum of a tensor over all replicas."""
@@ -54,12 +110,19 @@ class ReplicatedModel(keras.Model):
         variables = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
 
+    def steps_left(self, per_epoch):
+        """Tells the train function that an epoch begins, of so many steps; None where unknown."""
+        self._per_epoch, self._done = per_epoch, 0
+
     def make_train_function(self, force=False):
-        """Makes the function that does one step, and among several processes one of our own, which
-        takes a replica's logs as they are."""
+        """Makes the function that Keras's loop calls: some steps, and the logs of the last.
+
+        Keras's own overshoots an epoch whose length `steps_per_execution` does not divide where
+        batches never end, and reduces logs by a rule that fails among several processes.
+        """
+        if self.train_function is not None and not force:
+            return
         strategy = self.distribute_strategy
-        if own_part(strategy)[1] == 1 or (self.train_function is not None and not force):
-            return super().make_train_function(force)
 
         def step(data):
             logs = strategy.run(self.train_step, args=(data,))
@@ -67,16 +130,30 @@ class ReplicatedModel(keras.Model):
                 lambda log: strategy.experimental_local_results(log)[0], logs
             )
 
-        if not self.run_eagerly:
-            step = tf.function(step, reduce_retracing=True, jit_compile=self.jit_compile)
-
-        def steps(iterator):
-            for _ in range(self.steps_per_execution):
+        def steps(iterator, count):
+            logs = step(next(iterator))
+            for _ in tf.range(count - 1):
                 logs = step(next(iterator))
             return logs
 
-        self.train_function = steps if self.run_eagerly else tf.function(steps)
-        return self.train_function
+        def one(iterator, count):
+            return step(next(iterator))
+
+        several = one if self.steps_per_execution == 1 else steps
+        if not self.run_eagerly:
+            step = tf.function(
+                step, autograph=False, reduce_retracing=True, jit_compile=self.jit_compile
+            )
+            several = tf.function(several)
+
+        def function(iterator):
+            count = self.steps_per_execution
+            if self._per_epoch is not None:
+                count = min(count, self._per_epoch - self._done % self._per_epoch)
+            self._done += count
+            return several(iterator, tf.constant(count))
+
+        self.train_function = function
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Keras builds models from a batch here; but this one is built, and only its optimizer
@@ -119,7 +196,7 @@ def share_out(strategy, batches):
             start, stop = own * i // replicas, own * (i + 1) // replicas
             length = tf.where(whole, count, stop - start)
             places = (start + tf.range(length)) % count
-            return tuple(tf.gather(view, places) for view in views), labels[start:stop]
+            return tf.nest.map_structure(lambda x: tf.gather(x, places), views), labels[start:stop]
 
         return tf.data.Dataset.range(replicas, output_type=tf.int32).map(share)
 

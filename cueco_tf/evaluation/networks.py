@@ -67,7 +67,7 @@ def score_clusters(model, test):
         scores["online_top1"] = float(np.mean(predicted == test.labels))
     if model.clusters.started:
         z = evaluation.normalize(to_stock_layers(model.head).predict(h, verbose=0))
-        own = evaluation.clustering_scores(test.labels, model.nearest_centroids(z))
+        own = evaluation.clustering_scores(test.labels, model.nearest(z))
         scores |= {f"centroid_{name}": value for name, value in own.items()}
     return scores
 

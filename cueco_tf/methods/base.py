@@ -1,234 +1,227 @@
-"""What methods that learn from two views share: data into `fit`, schedules, the probe.
+"""What all methods share: the training step.
 
-A method (CueCo here; MoCo, SimCLR, BYOL and others could join) subclasses `TwoViewModel` and
-writes its own `train_step`.
+A method's file says what it learns from two views, in the order of its paper. It subclasses
+`Method`, names its losses in `terms`, and fills in the verbs it needs:
+
+`targets`   before the gradient: what is predicted, by slow networks say
+`losses`    under the tape: features, and each loss as one value an example
+`weights_of_terms`  what each loss counts for at this step
+`remember`  after the gradient step: queues, clusters
+`directions` the unit vectors that stand for clusters, where the method has any
 """
 
-import warnings
+from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from cueco_tf.data.augment import TwoViews
-from cueco_tf.data.views import check_images, from_arrays, from_dataset
-from cueco_tf.distributed.replicas import ReplicatedModel, own_part, share_out
+from cueco_tf.data.views import check_images
+from cueco_tf.methods.fitting import TwoViewModel
+from cueco_tf.parts.clusters import assign, normalize
+from cueco_tf.parts.momentum import MomentumNetwork, cosine_momentum
+from cueco_tf.parts.probe import OnlineProbe
 
-DEFAULT_BATCH_SIZE = 256
-
-# Pulling towards clusters of a hardly trained encoder harms it. Digits, 60 epochs, NMI of seed 0:
-# 0.86 after a warm-up of a tenth, 0.90 after three tenths, 0.89 without any pull.
-WARMUP_SHARE = 0.3
+_BLOCK = 4096  # images whose similarities to all directions are held at once
 
 
-class TwoViewModel(ReplicatedModel):
-    """An encoder trained on pairs of views; the subclass's `train_step` says how.
+class Outcome(NamedTuple):
+    """What a method's `losses` found for the n examples of a step.
 
-    Weights: `step`, int64, the number of steps done; `schedule`, int64, (total steps, warm-up
-    steps), 0 where unknown.
+    `features` `(n, dim)` are what the online probe learns from; `terms` are the losses in the
+    order of the method's names, `(n,)` each; `kept` is what `remember` needs of it.
+    """
+
+    features: object
+    terms: tuple
+    kept: object = None
+
+
+class Method(TwoViewModel):
+    """An encoder trained on pairs of views; the subclass says how.
+
+    `model(images)` is z, the L2-normalised projection; `model.encoder` gives the features h. The
+    slow networks of a method that has them are `key_encoder` and `key_head`.
 
     Args:
         encoder: a built Keras model from images `(n, height, width, 3)` to features
             `(n, features)`.
-        augment: function of `(images, seed)` that returns two views, or None for the recipe that
-            suits the encoder's image size (`TwoViews.for_image_size`). To be saved with the model
-            it has to be a registered Keras object, as `TwoViews` is.
-        warmup_steps: integer >= 0, or None for three tenths of the total.
-        total_steps: integer >= 1, the length of training for the schedules, or None to work it out
-            in `fit` from the epochs and the length of the data set.
+        head: a built Keras model from features to `(n, projection_dim)`.
+        key_momentum: (start, end) of the slow copies of encoder and head, along half a cosine over
+            the length of training, or None for a method without them.
         num_classes: integer >= 2 to train an online linear probe beside the encoder, or None.
-        seed: integer: initial weights, order and augmentation are functions of it.
+        **kwargs: as in `TwoViewModel`.
 
     Raises:
         ValueError: for an encoder of other shapes, or a number out of range.
     """
 
-    def __init__(
-        self,
-        encoder,
-        augment=None,
-        warmup_steps=None,
-        total_steps=None,
-        num_classes=None,
-        seed=0,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        if len(encoder.input_shape) != 4 or len(encoder.output_shape) != 2:
+    terms = ()
+    directions_trained = True
+
+    def __init__(self, encoder, head, key_momentum=None, num_classes=None, **kwargs):
+        super().__init__(encoder, **kwargs)
+        if num_classes is not None and num_classes < 2:
             raise ValueError(
-                "`encoder` should map images (n, height, width, 3) to features (n, features). "
-                f"Received: input {encoder.input_shape}, output {encoder.output_shape}"
+                f"`num_classes` should be at least 2. Received: num_classes={num_classes}"
             )
-        for name, value, least in (
-            ("warmup_steps", warmup_steps, 0),
-            ("total_steps", total_steps, 1),
-            ("num_classes", num_classes, 2),
-        ):
-            if value is not None and value < least:
-                raise ValueError(f"`{name}` should be at least {least}. Received: {name}={value}")
-        self.encoder = encoder
-        self.image_shape = tuple(encoder.input_shape[1:])
-        self.augment = augment or TwoViews.for_image_size(max(self.image_shape[:2]))
-        self.warmup_steps = warmup_steps
-        self.total_steps = total_steps
-        self.num_classes = num_classes
-        self.seed = seed
-
-        state = dict(dtype="int64", trainable=False, aggregation="only_first_replica")
-        self.step = self.add_weight(shape=(), initializer="zeros", name="step", **state)
-        self.schedule = self.add_weight(shape=(2,), initializer="zeros", name="schedule", **state)
+        self.head, self.key_momentum, self.num_classes = head, key_momentum, num_classes
+        if key_momentum is not None:
+            self.key_encoder = MomentumNetwork(encoder, name="key_encoder")
+            self.key_head = MomentumNetwork(head, name="key_head")
         if num_classes is not None:
-            self.probe = keras.layers.Dense(
-                num_classes,
-                kernel_initializer=keras.initializers.GlorotUniform(seed=seed + 2),
-                dtype="float32",
-                name="online_probe",
-            )
-            self.probe.build((None, encoder.output_shape[-1]))
-            self.probe_accuracy = keras.metrics.Mean(name="online_top1")
+            self.probe = OnlineProbe(encoder.output_shape[-1], num_classes, self.seed + 2)
+        self.means = {
+            name: keras.metrics.Mean(name=name) for name in dict.fromkeys(("loss", *self.terms))
+        }
+        self.built = True
 
-    def _resolve_auto_jit_compile(self):
-        """XLA only where `compile(jit_compile=True)` asks for it: on GPUs Keras would choose it,
-        where nobody has measured which of the two is faster."""
-        return False
+    # What a method fills in.
 
-    def fit(
-        self,
-        x,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        initial_epoch=0,
-        steps_per_epoch=None,
-    ):
-        """Trains on images; goes on from where an earlier `fit` stopped.
+    def targets(self, views, own):
+        """What the losses predict, without gradient; called before the tape.
 
         Args:
-            x: `(n, height, width, 3)` array, pixels 0 to 255, uint8 or float; or a batched
-                `tf.data.Dataset` of images, of `(images, labels)`, or of ready-made views
-                `(view1, view2)` or `((view1, view2), labels)`, which reach the encoder untouched.
-                Batches are those of all replicas together. What `replicas.share_out` returns is
-                taken as it is, with `steps_per_epoch`.
-            y: `(n,)` integer labels for the online probe, -1 where unknown. Only with an array.
-            batch_size: integer >= 1, defaults to 256. Only with an array.
-            epochs, verbose, callbacks, initial_epoch, steps_per_epoch: as in `keras.Model.fit`.
+            views: two float32 `(n, height, width, 3)`; more images than `own` serve the statistics
+                of BatchNormalization alone.
+            own: integer scalar, how many of them are this replica's.
 
         Returns:
-            `keras.callbacks.History`.
+            Anything; `losses` and `remember` get it.
+        """
+
+    def losses(self, views, targets, own):
+        """The losses of the step's examples: `Outcome`. Called under the tape.
+
+        One value an example; a term of the whole batch is the same for each of them. State is read
+        and not touched.
+        """
+        raise NotImplementedError
+
+    def weights_of_terms(self):
+        """What each term counts for: numbers, or scalars that follow the step. A term whose weight
+        is the number 0 gives no gradient."""
+        return (1.0,) * len(self.terms)
+
+    def shares_of_terms(self):
+        """For each term 1, or 0 while it does not count in the mean that is reported."""
+        return (1.0,) * len(self.terms)
+
+    def remember(self, targets, outcome):
+        """Moves on what lasts from step to step; returns logs, a dict of scalars."""
+        return {}
+
+    def directions(self):
+        """Unit vectors `(L, projection_dim)` that stand for clusters in the space of z, or None."""
+        return None
+
+    # What it may call.
+
+    def encode(self, view, own):
+        """Features h of a view's own images, `(own, dim)`, with gradient."""
+        return self.encoder(view, training=True)[:own]
+
+    def project(self, features):
+        """Projections of features, not yet normalised, with gradient."""
+        return self.head(features, training=True)
+
+    def keys(self, view, own):
+        """Projections of a view's own images by the slow networks, not yet normalised."""
+        return self.key_head(self.key_encoder(view)[:own])
+
+    def call(self, images, training=False):
+        """z: the L2-normalised projections of images, float32 `(n, projection_dim)`."""
+        return normalize(self.head(self.encoder(images, training=training), training=training))
+
+    # The step.
+
+    def train_step(self, data):
+        """One step on a batch `(views, labels)`; returns logs, a dict of scalars."""
+        views, labels = self.views_of(data)
+        own = ops.shape(labels)[0]
+        logs = self._follow()
+        targets = self.targets(views, own)
+        with tf.GradientTape() as tape:
+            outcome = self.losses(views, targets, own)
+            total = self._weighed(outcome.terms)  # (n,)
+            count = self.replica_sum(ops.cast(ops.shape(total)[0], "float32"))
+            loss = ops.sum(total) / count
+            copies = ops.shape(outcome.features)[0] // ops.maximum(own, 1)
+            if self.num_classes is not None:
+                labels = ops.tile(labels, (copies,))
+                loss += self.probe.loss(outcome.features, labels, self.replica_sum)
+            loss = self.optimizer.scale_loss(loss)
+        logs = {**self._report(total, outcome.terms, count), **logs}
+        self.minimise(loss, tape)
+        logs |= self.remember(targets, outcome)
+        self.step.assign_add(1)
+        if self.num_classes is not None:
+            logs["online_top1"] = self.probe.accuracy.result()
+        return logs
+
+    def _follow(self):
+        """Moves the slow networks, which get no gradient."""
+        if self.key_momentum is None:
+            return {}
+        momentum = cosine_momentum(*self.key_momentum, self.step.value, self.total_steps.value)
+        self.key_encoder.follow(self.encoder, momentum)
+        self.key_head.follow(self.head, momentum)
+        return {"key_momentum": momentum}
+
+    def _weighed(self, terms):
+        pairs = zip(self.weights_of_terms(), terms, strict=True)
+        return sum(weight * term for weight, term in pairs if not _is_zero(weight))
+
+    def _report(self, total, terms, count):
+        """Updates the epoch's mean losses; returns them and the learning rate."""
+        values = dict(zip(("loss", *self.terms), (total, *terms), strict=True))
+        shares = dict(zip(("loss", *self.terms), (1.0, *self.shares_of_terms()), strict=True))
+        sums = self.replica_sum(ops.stack([ops.sum(value) for value in values.values()]))
+        for (name, mean), value in zip(self.means.items(), ops.unstack(sums), strict=True):
+            mean.update_state(value / count, sample_weight=count * shares[name])
+        logs = {name: mean.result() for name, mean in self.means.items()}
+        return {**logs, "learning_rate": ops.convert_to_tensor(self.optimizer.learning_rate)}
+
+    # The trained model.
+
+    def assign(self, images, batch_size=256):
+        """The cluster of each image, without augmentation.
+
+        Args:
+            images: `(n, height, width, 3)` array, pixels 0 to 255, uint8 or float.
+            batch_size: integer >= 1, defaults to 256.
+
+        Returns:
+            `(n,)` int32 array: the argmax over the directions d of z . d.
 
         Raises:
-            ValueError: for images of another shape or dtype, or labels that do not match.
-            FloatingPointError: when the loss becomes NaN or infinite.
+            ValueError: for images of another shape or dtype, or a method without directions.
         """
-        first_step = int(self.step.numpy())
-        strategy = self.distribute_strategy
-        part = own_part(strategy)
-        if isinstance(x, tf.distribute.DistributedDataset):
-            batches = x
-        elif isinstance(x, tf.data.Dataset):
-            if y is not None or batch_size is not None:
-                raise ValueError("With a dataset, `y` and `batch_size` are part of it.")
-            batches, steps_per_epoch = from_dataset(
-                x, self.augment, self.image_shape, self.seed, first_step, steps_per_epoch, part
-            )
-            batches = share_out(strategy, batches)
-        else:
-            images, labels = check_images(x, self.image_shape), self._check_labels(x, y)
-            batch_size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
-            if batch_size < 1:
-                raise ValueError(f"`batch_size` should be at least 1. Received: {batch_size}")
-            batches, whole_epoch = from_arrays(
-                images, labels, batch_size, self.augment, self.seed, first_step, part
-            )
-            batches = share_out(strategy, batches)
-            steps_per_epoch = steps_per_epoch or whole_epoch
-        self._set_schedule(first_step, epochs - initial_epoch, steps_per_epoch)
-        return super().fit(
-            batches,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=[*self.monitors(), *(callbacks or [])],
-            shuffle=False,  # the batches come shuffled
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-        )
+        images = check_images(images, self.image_shape)
+        return self.nearest(self.predict(images, batch_size=batch_size, verbose=0))
 
-    def monitors(self):
-        """Callbacks that `fit` adds by itself; they watch, and change nothing."""
-        return []
-
-    def _check_labels(self, images, labels):
-        if labels is None:
-            return None
-        labels = tf.convert_to_tensor(labels).numpy().reshape(-1)
-        if len(labels) != len(images):
-            raise ValueError(f"Received {len(images)} images, but {len(labels)} labels.")
-        if labels.dtype.kind not in "iu":
-            raise ValueError(f"Labels should be integers. Received dtype: {labels.dtype}")
-        if self.num_classes is not None and labels.max() >= self.num_classes:
-            raise ValueError(
-                f"Labels should be below num_classes={self.num_classes}. Received: {labels.max()}"
-            )
-        return labels
-
-    def _set_schedule(self, first_step, epochs, steps_per_epoch):
-        total, warmup = self.total_steps, self.warmup_steps
-        if total is None and steps_per_epoch is None:
-            warnings.warn(
-                "The length of the dataset is unknown, so the schedules cannot be laid out: the "
-                "key momentum stays constant and the warm-up ends when the queue is full. Pass "
-                "`total_steps` to the model, or `steps_per_epoch` to `fit`.",
-                stacklevel=3,
-            )
-            total = 0
-        elif total is None:
-            total = first_step + epochs * steps_per_epoch
-        self.schedule.assign([total, int(WARMUP_SHARE * total) if warmup is None else warmup])
-
-    # The pieces a `train_step` is made of.
-
-    def probe_loss(self, features, labels):
-        """The online probe's loss on features that get no gradient from it.
-
-        Its accuracy is reported apart from the loss, as `online_top1`.
+    def nearest(self, z):
+        """The direction nearest to each L2-normalised projection.
 
         Args:
-            features: `(batch, features)`.
-            labels: `(batch,)` int32; -1 is ignored.
+            z: float32 `(n, projection_dim)`.
 
         Returns:
-            Scalar: this replica's share of the mean over all labelled images.
+            `(n,)` int32 array.
+
+        Raises:
+            ValueError: for a method without directions.
         """
-        if self.num_classes is None:
-            return 0.0
-        logits = self.probe(ops.stop_gradient(features))
-        known = ops.cast(labels >= 0, "float32")
-        count = self.replica_sum(ops.sum(known))
-        targets = ops.maximum(labels, 0)
-        losses = ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
-        hits = ops.cast(ops.equal(ops.argmax(logits, axis=-1), targets), "float32")
-        divisor = ops.maximum(count, 1.0)
-        self.probe_accuracy.update_state(
-            self.replica_sum(ops.sum(hits * known)) / divisor, sample_weight=count
-        )
-        return ops.sum(losses * known) / divisor
+        directions = self.directions()
+        if directions is None:
+            raise ValueError(f"{type(self).__name__} has no clusters of its own: use k-means on z.")
+        blocks = (assign(z[i : i + _BLOCK], directions) for i in range(0, len(z), _BLOCK))
+        return np.concatenate([ops.convert_to_numpy(block) for block in blocks])
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "augment": keras.saving.serialize_keras_object(self.augment),
-            "warmup_steps": self.warmup_steps,
-            "total_steps": self.total_steps,
-            "num_classes": self.num_classes,
-            "seed": self.seed,
-        }
+        return {**super().get_config(), "num_classes": self.num_classes}
 
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        for name in ("encoder", "augment"):
-            config[name] = keras.saving.deserialize_keras_object(config[name])
-        return cls(**config)
+
+def _is_zero(weight):
+    return isinstance(weight, (int, float)) and weight == 0

@@ -4,7 +4,7 @@ import math
 import warnings
 
 import keras
-import numpy as np
+import tensorflow as tf
 
 # The contrastive loss of an encoder that tells nothing apart is log(K + 1). Above this part of it,
 # for this many epochs on end, training has collapsed or never started.
@@ -13,24 +13,27 @@ COLLAPSE_EPOCHS = 3
 LOW_USAGE_ENTROPY = 0.7
 
 
-class HealthMonitor(keras.callbacks.Callback):
-    """Warns about collapse and about unused clusters, and stops at a loss that is not finite.
-
-    `CueCo.fit` adds it by itself. It changes nothing but what is printed and raised.
+class FiniteMonitor(keras.callbacks.Callback):
+    """Stops training at a loss that is not finite, whatever the method.
 
     Raises:
-        FloatingPointError: at the first batch whose loss is NaN or infinite, and at the end of an
+        FloatingPointError: once the epoch's mean loss is NaN or infinite, and at the end of an
             epoch that leaves such weights (oneDNN's ReLU turns NaN into 0, which hides it from the
             loss).
     """
 
-    def __init__(self):
-        super().__init__()
-        self.collapsed_epochs = 0
-
     def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(logs["loss"]):
+        if not math.isfinite(logs["loss"]):
             self._stop("The loss is")
+
+    def on_epoch_end(self, epoch, logs=None):
+        weights = [weight for weight in self.model.weights if weight.dtype.startswith("float")]
+        # One look at the device, where all of them lie.
+        for weight, finite in zip(
+            weights, _all_finite([weight.value for weight in weights]).numpy(), strict=True
+        ):
+            if not finite:
+                self._stop(f"The weight {weight.path} is")
 
     def _stop(self, subject):
         raise FloatingPointError(
@@ -39,20 +42,41 @@ class HealthMonitor(keras.callbacks.Callback):
             f"usually helps; NaN pixels in the data have the same effect."
         )
 
+
+@tf.function
+def _all_finite(tensors):
+    return tf.stack([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors])
+
+
+class CollapseMonitor(keras.callbacks.Callback):
+    """Warns when a contrastive loss against a queue stays where nothing is told apart.
+
+    Args:
+        term: the name of the loss.
+        negatives: integer, K.
+    """
+
+    def __init__(self, term, negatives):
+        super().__init__()
+        self.term, self.chance = term, math.log(negatives + 1)
+        self.collapsed_epochs = 0
+
     def on_epoch_end(self, epoch, logs=None):
-        for weight in self.model.weights:
-            if not np.isfinite(weight.numpy()).all():
-                self._stop(f"The weight {weight.path} is")
-        chance = math.log(self.model.queue_size + 1)
-        stuck = logs["info_nce"] > COLLAPSE_SHARE * chance
+        stuck = logs[self.term] > COLLAPSE_SHARE * self.chance
         self.collapsed_epochs = self.collapsed_epochs + 1 if stuck else 0
         if self.collapsed_epochs == COLLAPSE_EPOCHS:
             warnings.warn(
-                f"The contrastive loss has stayed at log(K + 1) = {chance:.2f} for "
+                f"The contrastive loss has stayed at log(K + 1) = {self.chance:.2f} for "
                 f"{COLLAPSE_EPOCHS} epochs: the encoder tells no image from another (collapse). "
                 f"Try a lower learning rate, weaker augmentation or a longer training.",
                 stacklevel=2,
             )
+
+
+class UsageMonitor(keras.callbacks.Callback):
+    """Warns when a few clusters take most of the images."""
+
+    def on_epoch_end(self, epoch, logs=None):
         entropy = logs["usage_entropy"]
         if 0 < entropy < LOW_USAGE_ENTROPY:
             warnings.warn(

@@ -154,8 +154,9 @@ def kmeans_plus_plus(vectors, uniforms):
         # The tiny constant keeps a weight on every vector when all are chosen or equal.
         distance = ops.minimum(nearest[:, None], ops.maximum(distance, 1e-12))
         best = ops.argmin(ops.sum(distance, axis=0))
-        centroids = ops.slice_update(centroids, (i, 0), candidates[best][None])
-        return centroids, distance[:, best]
+        centroids = ops.slice_update(centroids, (i, 0), ops.take(candidates, best[None], axis=0))
+        # `distance[:, best]` would be a constant to XLA, which compiles it anew for each draw.
+        return centroids, ops.squeeze(ops.take(distance, best[None], axis=1), axis=1)
 
     # No distance exceeds 4, so the first choice is uniform.
     state = (ops.zeros((num_clusters, vectors.shape[1])), 4.0 * ops.ones((count,)))

@@ -31,7 +31,8 @@ class KeyQueue(keras.layers.Layer):
     """The last `size` keys, kept as weights so that a checkpoint resumes with its negatives.
 
     An empty slot holds the zero vector: similarity 0 to every query, and no gradient. Weights:
-    `queue`, float32 `(size, dim)`; `queue_position`, int32, the next slot to be written.
+    `queue`, float32 `(size, dim)`; `queue_position`, int64 (int32 variables
+    live on the CPU), the next slot to be written.
 
     Args:
         size: integer >= 1, the number of keys, K.
@@ -45,7 +46,7 @@ class KeyQueue(keras.layers.Layer):
         state = dict(trainable=False, initializer="zeros", aggregation="only_first_replica")
         self.queue = self.add_weight(shape=(size, dim), dtype="float32", name="queue", **state)
         self.queue_position = self.add_weight(
-            shape=(), dtype="int32", name="queue_position", **state
+            shape=(), dtype="int64", name="queue_position", **state
         )
         self.built = True
 

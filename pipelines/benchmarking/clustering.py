@@ -56,32 +56,22 @@ def _with_clusters(options, sizes):
 def _without_clusters(cueco):
     """A model like the given one whose step knows nothing of clusters."""
     import keras
-    import tensorflow as tf
-    from keras import ops
 
     from cueco_tf import CueCo
+    from cueco_tf.methods.base import Outcome
     from cueco_tf.parts import losses
     from cueco_tf.parts.clusters import normalize
-    from cueco_tf.parts.momentum import cosine_momentum
 
     class MoCo(CueCo):
-        def train_step(self, data):
-            (view1, view2), labels = data
-            momentum = cosine_momentum(*self.key_momentum, self.step.value, self.schedule[0])
-            self.key_encoder.follow(self.encoder, momentum)
-            self.key_head.follow(self.head, momentum)
-            keys = normalize(self.key_head(self.key_encoder(view2)))
-            with tf.GradientTape() as tape:
-                features = self.encoder(view1, training=True)
-                queries = normalize(self.head(features, training=True))
-                loss = ops.mean(
-                    losses.info_nce(queries, keys, self.memory.queue.value, self.temperature)
-                )
-                total = loss + self.probe_loss(features, labels)
-            self.minimise(total, tape)
-            self.memory.enqueue(keys)
-            self.step.assign_add(1)
-            return {"loss": loss, "info_nce": loss, "usage_entropy": 0.0}
+        def losses(self, views, keys, own):
+            features = self.encode(views[0], own)
+            queries, queue = normalize(self.project(features)), self.memory.queue.value
+            loss = losses.info_nce(queries, keys, queue, self.temperature)
+            return Outcome(features, (loss, 0.0 * loss, 0.0 * loss))
+
+        def remember(self, keys, outcome):
+            self.memory.enqueue(self.gather(keys))
+            return {"usage_entropy": 0.0}
 
     moco = MoCo.from_config(cueco.get_config())
     optimizer = keras.optimizers.SGD.from_config(cueco.optimizer.get_config())

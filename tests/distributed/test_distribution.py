@@ -28,7 +28,7 @@ def mirrored():
     return strategy
 
 
-def train(strategy, images, labels, **options):
+def train(strategy, images, labels, on_device=False, **options):
     with strategy.scope():
         keras.utils.set_random_seed(0)
         model = CueCo(
@@ -43,18 +43,23 @@ def train(strategy, images, labels, **options):
         )
         model.compile(keras.optimizers.SGD(0.05, momentum=0.9))
     # 75 = 2 x 30 + 15: the last batch is smaller and does not divide by two.
-    history = model.fit(images, labels, batch_size=30, epochs=2, verbose=0).history
+    fitting = dict(batch_size=30, verbose=0, on_device=on_device)
+    history = model.fit(images, labels, epochs=2, **fitting).history
     usage = model.clusters.usage
     usage.assign(usage.numpy() * np.array([1, 1, 1e-4, 1, 1, 1]))  # a cluster dies
-    later = model.fit(images, labels, batch_size=30, epochs=3, verbose=0).history
+    later = model.fit(images, labels, epochs=3, **fitting).history
     return model, {name: history[name] + later[name] for name in history}
 
 
-@pytest.mark.parametrize("options", [{}, {"symmetric": True, "assign_by": "query"}])
-def test_two_replicas_follow_one(cifar, mirrored, options):
+@pytest.mark.parametrize(
+    "options, on_device",
+    [({}, False), ({}, True), ({"symmetric": True, "assign_by": "query"}, False)],
+)
+def test_two_replicas_follow_one(cifar, mirrored, options, on_device):
+    """With images made into views on the host, and where each replica holds all of them."""
     images, labels = cifar.train.images[:75], cifar.train.labels[:75]
     one, history = train(tf.distribute.get_strategy(), images, labels, **options)
-    two, same = train(mirrored, images, labels, **options)
+    two, same = train(mirrored, images, labels, on_device, **options)
 
     assert sum(history["reseeded_clusters"]) >= 1  # the path was taken
     assert history["usage_entropy"][0] > 0
@@ -80,3 +85,42 @@ def test_a_checkpoint_of_two_replicas_goes_on_with_one(cifar, mirrored, tmp_path
     later = [model.fit(images, labels, batch_size=30, verbose=0).history for model in (one, two)]
     for name, values in later[0].items():
         np.testing.assert_allclose(later[1][name], values, rtol=2e-3, atol=1e-5, err_msg=name)
+
+
+def test_a_loss_over_the_gathered_batch_has_the_gradient_of_one_replica(mirrored):
+    """Two and three examples, each of whose losses has all five in it."""
+    from cueco_tf.distributed.replicas import ReplicatedModel
+
+    vectors = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    shares = (vectors[:2], vectors[2:])
+
+    def gradients(strategy, of_replica, gradient):
+        with strategy.scope():
+            model = ReplicatedModel()
+            kernel = tf.Variable(tf.eye(4)[:, :3] + 0.1)
+
+        def step(own):
+            with tf.GradientTape() as tape:
+                z = tf.tanh(own @ kernel)
+                everyone = model.gather(z, gradient=gradient)
+                places = model.own_places(tf.shape(own)[0])
+                logits = z @ tf.transpose(everyone)
+                loss = -tf.reduce_sum(tf.gather(tf.nn.log_softmax(logits), places, batch_dims=1))
+            return model.replica_sum(tape.gradient(loss, kernel)), places
+
+        values = strategy.experimental_distribute_values_from_function(of_replica)
+        found = strategy.run(tf.function(step), (values,))
+        return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v), found)
+
+    (one, *_), _ = gradients(tf.distribute.get_strategy(), lambda _: tf.constant(vectors), True)
+    two, places = gradients(
+        mirrored, lambda context: tf.constant(shares[context.replica_id_in_sync_group]), True
+    )
+    for copy in two:
+        np.testing.assert_allclose(copy, one, rtol=1e-5)
+    np.testing.assert_array_equal(np.concatenate([p.numpy() for p in places]), range(5))
+    # Without the gradient of the gathering, replicas learn something else in silence.
+    alone, _ = gradients(
+        mirrored, lambda context: tf.constant(shares[context.replica_id_in_sync_group]), False
+    )
+    assert np.abs(alone[0] - one).max() > 1e-2

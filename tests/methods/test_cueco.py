@@ -297,9 +297,9 @@ def test_the_online_probe_learns_without_teaching(images, labels):
         np.testing.assert_allclose(own.numpy(), other.numpy(), rtol=1e-4, atol=1e-6)
     assert history["online_top1"][-1] > history["online_top1"][0]
     unlabelled = make(num_classes=100)
-    kernel = unlabelled.probe.kernel.numpy().copy()
+    kernel = unlabelled.probe.dense.kernel.numpy().copy()
     unlabelled.fit(images, np.full(96, -1), batch_size=32, verbose=0)
-    np.testing.assert_array_equal(unlabelled.probe.kernel.numpy(), kernel)
+    np.testing.assert_array_equal(unlabelled.probe.dense.kernel.numpy(), kernel)
 
 
 def test_bad_labels_are_refused(images, labels):

@@ -43,7 +43,9 @@ def images(cifar):
 )
 def test_the_ramp_rises_in_a_line_from_the_end_of_the_warm_up(ramp_steps, schedule, shares):
     model = make(ramp_steps=ramp_steps)
-    model.schedule.assign(schedule)
+    total_steps, warmup = schedule
+    model.total_steps.assign(total_steps)
+    model.warmup.assign(warmup)
     received = []
     for step in (0, 9, 10, 11, 13, 14, 99):
         model.step.assign(step)

@@ -1,0 +1,108 @@
+"""The step that all methods share: where images lie, and what is compiled."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from test_cueco import make
+
+OPTIONS = dict(total_steps=12, warmup_steps=2, refresh_steps=4, num_classes=100)
+
+
+@pytest.fixture(scope="module")
+def images(cifar):
+    return cifar.train.images[:90]
+
+
+@pytest.fixture(scope="module")
+def labels(cifar):
+    return cifar.train.labels[:90]
+
+
+def trained(images, labels, compiling=None, **fitting):
+    model = make(**OPTIONS)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), **(compiling or {}))
+    history = model.fit(images, labels, batch_size=32, epochs=4, verbose=0, **fitting).history
+    return model, history
+
+
+@pytest.fixture(scope="module")
+def plain(images, labels):
+    """Trained as on a CPU: four epochs of two batches of 32 and one of 26."""
+    return trained(images, labels)
+
+
+def assert_alike(got, expected, atol):
+    model, history = got
+    for own, other in zip(model.weights, expected[0].weights, strict=True):
+        np.testing.assert_allclose(own.numpy(), other.numpy(), atol=atol, err_msg=own.path)
+    for name, values in expected[1].items():
+        assert history[name] == pytest.approx(values, rel=1e-3, abs=1e-4), name
+
+
+def test_images_on_the_device_give_the_same_views(plain, images, labels):
+    assert_alike(trained(images, labels, on_device=True), plain, atol=1e-5)
+
+
+def test_several_steps_between_two_looks_end_with_the_epoch(plain, images, labels):
+    looks = []
+    look = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: looks.append(batch)
+    )
+    several = trained(
+        images, labels, compiling=dict(steps_per_execution=2), on_device=True, callbacks=[look]
+    )
+    assert len(looks) == 8  # two and one of the three steps of each epoch
+    assert int(several[0].step.numpy()) == 12
+    assert_alike(several, plain, atol=1e-5)
+
+
+def test_xla_trains_as_the_step_without_it(plain, images, labels):
+    compiled = trained(images, labels, compiling=dict(jit_compile=True), on_device=True)
+    assert_alike(compiled, plain, atol=2e-3)
+
+
+def test_the_step_is_compiled_once_a_batch_size(tmp_path):
+    """XLA writes down each program that it compiles: over four epochs with a smaller last batch,
+    the start of the clusters and refreshes it should be two of the step."""
+    script = """
+import keras, numpy as np
+from test_cueco import make
+images = np.random.default_rng(0).integers(0, 256, (90, 32, 32, 3), np.uint8)
+model = make(total_steps=12, warmup_steps=2, refresh_steps=4)
+model.compile(keras.optimizers.SGD(0.05, momentum=0.9), jit_compile=True)
+for _ in range(2):
+    model.fit(images, batch_size=32, epochs=2, verbose=0, on_device=True)
+assert int(model.step.numpy()) == 12 and float(keras.ops.sum(model.clusters.usage)) > 0.9
+"""
+    flags = f"--xla_dump_to={tmp_path} --xla_dump_hlo_module_re=.*step.*"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(Path(__file__).parents[1])},
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("*step*before_optimizations.txt"))) == 2
+
+
+def test_no_variable_of_the_step_is_int32(plain):
+    """TensorFlow keeps those on the CPU, where a compiled step on a GPU cannot reach them."""
+    model, _ = plain
+    everything = [*model.variables, *model.optimizer.variables]
+    assert {v.dtype for v in everything if not v.dtype.startswith("float")} == {"int64"}
+
+
+def test_images_on_the_device_are_kept_from_fit_to_fit(images):
+    model = make(total_steps=12)
+    model.fit(images, batch_size=32, verbose=0, on_device=True)
+    first, function = model._resident, model.train_function
+    model.fit(images, batch_size=32, verbose=0, on_device=True)
+    assert model._resident is first and model.train_function is function
+    model.fit(images[:64], batch_size=32, verbose=0, on_device=True)
+    assert model._resident is not first
