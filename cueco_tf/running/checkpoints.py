@@ -7,6 +7,7 @@ the epoch under way, so that training goes on bit for bit, in the middle of an e
 import io
 import json
 import re
+import threading
 import warnings
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from cueco_tf.storage import write_atomically
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _HEADER = "header"
 
 
@@ -49,8 +50,51 @@ def save(folder, model, keep=2):
     Raises:
         FloatingPointError: for a state that is not finite, which must not replace a good one.
     """
-    arrays = _arrays(model)
-    step = int(model.step.numpy())
+    _write(folder, int(model.step.numpy()), _arrays(model), keep)
+
+
+class Saver:
+    """Saves beside training: a state is copied at once and written by a thread, one at a time.
+
+    Args:
+        folder: path of the checkpoints.
+    """
+
+    def __init__(self, folder):
+        self.folder, self._thread, self._error = folder, None, None
+
+    def save(self, model):
+        """Begins to do what the function `save` does, once the checkpoint before is written.
+
+        Raises:
+            FloatingPointError, OSError: what stopped the checkpoint before.
+        """
+        self.wait()
+        state = self.folder, int(model.step.numpy()), _arrays(model), 2
+        self._thread = threading.Thread(target=self._attempt, args=state, name="checkpoint")
+        self._thread.start()
+
+    def wait(self):
+        """Returns once nothing is being written.
+
+        Raises:
+            FloatingPointError, OSError: what stopped the last checkpoint.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _attempt(self, *state):
+        try:
+            _write(*state)
+        except (FloatingPointError, OSError) as error:
+            self._error = error
+
+
+def _write(folder, step, arrays, keep):
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise FloatingPointError(f"At step {step} the state is no longer finite ({name}).")
@@ -66,7 +110,8 @@ def save(folder, model, keep=2):
 
 def _arrays(model):
     header = json.dumps({"format_version": FORMAT_VERSION, "step": int(model.step.numpy())})
-    arrays = {name: copies[0].numpy() for name, copies in _variables(model).items()}
+    # Copies: on the CPU `numpy` may look at memory that the next step changes.
+    arrays = {name: np.array(copies[0]) for name, copies in _variables(model).items()}
     return arrays | {_HEADER: np.frombuffer(header.encode(), np.uint8)}
 
 

@@ -31,6 +31,7 @@ class KnnMonitor(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         # A copy, for the model's own `predict` would wait for the other replicas' processes.
         self.encoder = to_stock_layers(self.model.encoder)
+        self.encoder.compile(jit_compile=False)  # which takes longer than a few looks
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0 or epoch + 1 == self.epochs:
@@ -117,6 +118,7 @@ class RunRecorder(keras.callbacks.Callback):
     def __init__(self, folder, config, stop_requested):
         super().__init__()
         self.folder, self.config, self.stop_requested = folder, config, stop_requested
+        self.saver = checkpoints.Saver(folder.checkpoints)
         self.total_steps = config.epochs * config.steps_per_epoch
 
     def on_train_begin(self, logs=None):
@@ -129,12 +131,12 @@ class RunRecorder(keras.callbacks.Callback):
         self.first_batch_at = None
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
+        before, self.step = self.step, int(self.model.step.numpy())
         now = time.monotonic()
-        if self.first_batch_at is None:  # the very first batch includes building the graph
+        if self.first_batch_at is None:  # the very first steps include building the graph
             self.first_batch_at, self.first_step = now, self.step
         self.last_batch_at = now
-        if self.step == -(-self.total_steps // 2):
+        if before < -(-self.total_steps // 2) <= self.step:
             self._snapshot(50)
         if self.step % self.config.steps_per_epoch == 0:
             return  # saved together with the epoch's row, in `on_epoch_end`
@@ -153,10 +155,14 @@ class RunRecorder(keras.callbacks.Callback):
             self._snapshot(100)
         self._save()
 
+    def on_train_end(self, logs=None):
+        self.saver.wait()
+
     def _save(self):
-        checkpoints.save(self.folder.checkpoints, self.model)
+        self.saver.save(self.model)
         self.saved_at = time.monotonic()
         if self.stop_requested():
+            self.saver.wait()
             raise Interrupted
 
     def _snapshot(self, percent):
@@ -185,16 +191,17 @@ class Progress(keras.callbacks.Callback):
             self.bar = tqdm(
                 total=self.total_steps, initial=step, unit="step", mininterval=interval, leave=False
             )
-            self.seen = 0
+            self.started_at = self.estimated = None
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
-        self.bar.update()
-        self.seen += 1
-        if self.seen == 1:
-            self.started_at = time.monotonic()
-        elif self.seen == self.ESTIMATE_AFTER + 1:
-            seconds = (time.monotonic() - self.started_at) / self.ESTIMATE_AFTER
+        self.bar.update(int(self.model.step.numpy()) - self.bar.n)
+        if self.started_at is None:  # the first steps include building the graph
+            self.started_at, self.started_with = time.monotonic(), self.bar.n
+        elif not self.estimated and self.bar.n - self.started_with >= self.ESTIMATE_AFTER:
+            self.estimated = True
+            seconds = time.monotonic() - self.started_at
+            seconds /= self.bar.n - self.started_with
             minutes = seconds * (self.total_steps - self.bar.n) / 60
             self.bar.write(
                 f"Estimated time: {minutes:.1f} minutes ({1000 * seconds:.0f} ms a step)"

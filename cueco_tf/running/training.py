@@ -167,11 +167,15 @@ def _fit(model, config, split, callbacks):
     per_epoch, strategy = config.steps_per_epoch, model.distribute_strategy
     while (step := int(model.step.numpy())) < config.epochs * per_epoch:
         epoch, done = divmod(step, per_epoch)
-        batches = split.training_batches(
-            config.batch_size, model.augment, config.seed, step, own_part(strategy)
-        )
+        if isinstance(split, data.ArraySplit):
+            images = dict(x=split.images, y=split.labels, batch_size=config.batch_size)
+        else:
+            batches = split.training_batches(
+                config.batch_size, model.augment, config.seed, step, own_part(strategy)
+            )
+            images = dict(x=share_out(strategy, batches))
         model.fit(
-            share_out(strategy, batches),
+            **images,
             initial_epoch=epoch,
             epochs=epoch + 1 if done else config.epochs,
             steps_per_epoch=per_epoch - done,

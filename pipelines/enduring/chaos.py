@@ -27,14 +27,17 @@ _OPTIONS = [
 ]
 
 _CHILD = """
-import json, os, signal, sys
+import json, os, signal, sys, threading
 stacks = os.open(sys.argv[1] + ".new", os.O_CREAT | os.O_WRONLY)
 
 def write_stack(number, frame):
+    # Checkpoints are written by a thread.
+    others = [f for i, f in sys._current_frames().items() if i != threading.get_ident()]
     stack = []
-    while frame is not None:
-        stack.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
-        frame = frame.f_back
+    for frame in (*others, frame):
+        while frame is not None:
+            stack.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+            frame = frame.f_back
     os.write(stacks, json.dumps(stack).encode() + b"\\n")
 
 signal.signal(signal.SIGUSR1, write_stack)
@@ -232,7 +235,8 @@ def locate(stack):
     """What a stack is busy with.
 
     Args:
-        stack: list of `(path, line, function)`, the innermost call first.
+        stack: list of `(path, line, function)`, the innermost call first; those of other threads
+            come before the main thread's.
 
     Returns:
         `(phase, place)`: the innermost "module:line function" of `cueco_tf`.
@@ -242,7 +246,7 @@ def locate(stack):
     keras = {name for path, _, name in stack if path.name == "trainer.py"}
     scores = {name for module, name in running if module.startswith("evaluation.")}
     if ("storage", "write_atomically") in running:
-        saves = ("running.checkpoints", "save") in running
+        saves = ("running.checkpoints", "_write") in running
         phase = "checkpoint" if saves else "another file"
     elif "predict" in keras or scores - {"<module>"}:
         phase = "evaluation"

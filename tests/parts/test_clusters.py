@@ -143,3 +143,24 @@ def test_reseeding_prefers_keys_far_from_every_centroid():
             clusters.reseed(centroids, np.ones(3, "float32"), usage, keys, uniforms)
         )
         np.testing.assert_array_equal(new[1], keys[9])
+
+
+def test_several_centroids_a_round_cost_no_inertia(cifar):
+    """Against scikit-learn's greedy k-means++, which chooses one after the other."""
+    from sklearn.cluster import KMeans, kmeans_plusplus
+
+    pixels = cifar.train.images[:1500].reshape(1500, -1).astype("float32")
+    projected = (pixels - pixels.mean(0)) @ np.random.default_rng(0).normal(size=(3072, 64))
+    vectors = reference.unit(projected).astype("float32")
+    count = 3 * clusters.SEEDING_ROUNDS - 5  # three a round, the last of which are fewer
+    trials, ratios = clusters.seeding_trials(count), []
+    for seed in range(3):
+        uniforms = np.random.default_rng(seed).uniform(size=(count, trials)).astype("float32")
+        chosen = keras.ops.convert_to_numpy(clusters.kmeans_plus_plus(vectors, uniforms))
+        assert chosen.shape == (count, 64)
+        expected, _ = kmeans_plusplus(vectors, count, random_state=seed)
+        ratios.append(
+            KMeans(count, init=chosen, n_init=1).fit(vectors).inertia_
+            / KMeans(count, init=expected, n_init=1).fit(vectors).inertia_
+        )
+    assert np.mean(ratios) < 1.01

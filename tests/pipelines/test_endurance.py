@@ -72,7 +72,7 @@ def test_a_stack_tells_the_phase():
         return [(Path(code.co_filename), 1, code.co_name) for code in codes]
 
     fit = frames(keras.Model.fit, training._fit)
-    write = frames(storage.write_atomically, checkpoints.save)
+    write = frames(storage.write_atomically, checkpoints._write)
     assert locate(fit)[0] == "step"
     assert locate(frames(CueCo.train_step) + fit)[0] == "start-up"
     assert locate(write + fit) == ("checkpoint", "storage:1 write_atomically")

@@ -106,8 +106,8 @@ def test_another_format_or_another_model_is_refused(folder, monkeypatch):
     path, _ = folder
     with pytest.raises(CheckpointError, match=r"of another model: .* should have shape"):
         restore(path, make(num_clusters=5))
-    monkeypatch.setattr(checkpoints, "FORMAT_VERSION", 2)
-    with pytest.raises(CheckpointError, match="is of format 1"):
+    monkeypatch.setattr(checkpoints, "FORMAT_VERSION", 3)
+    with pytest.raises(CheckpointError, match="is of format 2"):
         restore(path, make())
 
 
