@@ -29,7 +29,8 @@ class ReplicatedModel(keras.Model):
 
         Args:
             optimizer: as in `keras.Model.compile`.
-            jit_compile: whether XLA compiles the whole step; None for where it pays, on a single
+            jit_compile: whether XLA compiles the whole step; `"update"`: what moves the weights
+                alone, a handful of operations a weight; None for where the whole pays, on a single
                 GPU. Defaults to None.
             steps_per_execution: integer >= 1, the steps between two looks of the host at the logs,
                 fewer at an epoch's end; None for 20 on GPUs, which else wait for the host, and 1
@@ -38,13 +39,21 @@ class ReplicatedModel(keras.Model):
         """
         self._asked = dict(jit_compile=jit_compile, steps_per_execution=steps_per_execution)
         gpus = tf.config.list_logical_devices("GPU")
+        alone = self.distribute_strategy.num_replicas_in_sync == 1
         if jit_compile in (None, "auto"):
-            jit_compile = len(gpus) > 0 and self.distribute_strategy.num_replicas_in_sync == 1
+            jit_compile = len(gpus) > 0 and alone
+        elif jit_compile == "update" and not alone:
+            raise ValueError(
+                'jit_compile="update" needs a single device: the optimizer of several waits for '
+                "all of them. Received: "
+                f"{self.distribute_strategy.num_replicas_in_sync} replicas"
+            )
+        self._compiled_update = jit_compile == "update"
         if steps_per_execution is None:
             steps_per_execution = _STEPS_PER_LOOK if gpus else 1
         super().compile(
             optimizer=optimizer,
-            jit_compile=jit_compile,
+            jit_compile=jit_compile is True,
             steps_per_execution=steps_per_execution,
             **kwargs,
         )
@@ -108,7 +117,18 @@ class ReplicatedModel(keras.Model):
         """Takes a gradient step on this replica's share of the global loss (gradients are summed
         over replicas, so the share has to be a sum divided by the *global* batch)."""
         variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        gradients = tape.gradient(loss, variables)
+
+        def apply(gradients):
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+        self.move_weights(apply, gradients)
+
+    def move_weights(self, function, *arguments):
+        """Calls a function that assigns to many weights, in one launch where that was asked for."""
+        if self._compiled_update:
+            function = tf.function(function, autograph=False, jit_compile=True)
+        function(*arguments)
 
     def steps_left(self, per_epoch):
         """Tells the train function that an epoch begins, of so many steps; None where unknown."""

@@ -165,8 +165,12 @@ class Method(TwoViewModel):
         if self.key_momentum is None:
             return {}
         momentum = cosine_momentum(*self.key_momentum, self.step.value, self.total_steps.value)
-        self.key_encoder.follow(self.encoder, momentum)
-        self.key_head.follow(self.head, momentum)
+
+        def follow(momentum):
+            self.key_encoder.follow(self.encoder, momentum)
+            self.key_head.follow(self.head, momentum)
+
+        self.move_weights(follow, momentum)
         return {"key_momentum": momentum}
 
     def _weighed(self, terms):

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from test_cueco import make
 
 OPTIONS = dict(total_steps=12, warmup_steps=2, refresh_steps=4, num_classes=100)
@@ -64,6 +65,18 @@ def test_several_steps_between_two_looks_end_with_the_epoch(plain, images, label
 def test_xla_trains_as_the_step_without_it(plain, images, labels):
     compiled = trained(images, labels, compiling=dict(jit_compile=True), on_device=True)
     assert_alike(compiled, plain, atol=2e-3)
+
+
+def test_weights_moved_by_one_compiled_function_move_as_without_it(plain, images, labels):
+    compiled = trained(images, labels, compiling=dict(jit_compile="update"))
+    assert_alike(compiled, plain, atol=2e-3)
+
+    def calls(model):
+        batch = next(iter(tf.data.Dataset.from_tensors(((images[:8] / 1.0,) * 2, labels[:8]))))
+        graph = tf.function(model.train_step).get_concrete_function(batch).graph
+        return sum("_XlaMustCompile" in str(op.node_def.attr) for op in graph.get_operations())
+
+    assert calls(compiled[0]) == 2 and calls(plain[0]) == 0
 
 
 def test_the_step_is_compiled_once_a_batch_size(tmp_path):
