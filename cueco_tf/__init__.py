@@ -1,8 +1,9 @@
 """CueCo: cluster contrast for unsupervised visual representation learning, in Keras.
 
-Import this package before TensorFlow. It switches on TensorFlow's oneDNN kernels, which
-roughly double the CPU speed of a convolutional network and which TensorFlow reads once, when
-it is first imported. Nothing here imports TensorFlow until a name that needs it is used.
+Import this package before TensorFlow. It switches on what TensorFlow reads once, when it is first
+imported: the oneDNN kernels, which roughly double the CPU speed of a convolutional network, and
+on a machine with a GPU XLA's command buffers. Nothing here imports TensorFlow until a name that
+needs it is used.
 
 Method: Giakoumoglou and Stathaki, "Cluster Contrast for Unsupervised Visual Representation
 Learning", arXiv:2507.12359.
@@ -12,6 +13,7 @@ import os
 import sys
 import warnings
 
+from cueco_tf.gpu import gpus_there, launch_less
 from cueco_tf.lazy import names_of
 
 __version__ = "0.1.0"
@@ -24,6 +26,8 @@ if "TF_ENABLE_ONEDNN_OPTS" not in os.environ and "tensorflow" in sys.modules:
         stacklevel=2,
     )
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+if gpus_there():
+    launch_less(os.environ)
 
 __getattr__, __dir__, _names = names_of(
     __name__,

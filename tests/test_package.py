@@ -131,3 +131,25 @@ def test_a_wheel_holds_both_packages_and_the_commands(tmp_path):
     for suffix in ("html", "css", "js"):
         assert f"pipelines/reporting/page.{suffix}" in names
     assert not any(name.startswith("tests") for name in names)
+
+
+def test_command_buffers_are_asked_for_where_there_is_a_gpu(tmp_path):
+    from cueco_tf.gpu import gpus_there, launch_less
+
+    assert not gpus_there(tmp_path)
+    (tmp_path / "nvidiactl").touch()
+    assert not gpus_there(tmp_path)
+    (tmp_path / "nvidia0").touch()
+    assert gpus_there(tmp_path)
+    given = {"XLA_FLAGS": "--xla_dump_to=/x"}
+    launch_less(given)
+    assert given["XLA_FLAGS"].startswith("--xla_dump_to=/x --xla_gpu_enable_command_buffer=FUSION,")
+    own = {"XLA_FLAGS": "--xla_gpu_enable_command_buffer="}
+    launch_less(own)
+    assert own == {"XLA_FLAGS": "--xla_gpu_enable_command_buffer="}
+    # TensorFlow, which ends the process at a flag that it does not know, takes them.
+    script = "import tensorflow as tf; tf.function(lambda x: x + 1, jit_compile=True)(1.0)"
+    fresh = dict(os.environ)
+    launch_less(fresh)
+    done = python(script, env=fresh)
+    assert done.returncode == 0, done.stderr

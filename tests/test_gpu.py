@@ -1,0 +1,71 @@
+"""What holds on a GPU. All other tests run on the CPU, also where there is a GPU.
+
+There the arithmetic of a step is not the same from run to run to the last bit (cuDNN and XLA add
+up in any order), so what is bit for bit on the CPU is compared to rounding here.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ENVIRONMENT, SHARED
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not list(Path("/dev").glob("nvidia[0-9]*")), reason="needs an NVIDIA GPU"),
+]
+
+_COMPARE = """
+import cueco_tf, keras, numpy as np, tensorflow as tf
+from cueco_tf import data
+tf.config.experimental.enable_tensor_float_32_execution(False)
+assert tf.config.list_logical_devices("GPU")
+split = data.load("digits", image_size=16).train
+images, labels = split.images[:90], split.labels[:90]
+
+def train(device):
+    strategy = tf.distribute.OneDeviceStrategy(device)
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        encoder = cueco_tf.build_encoder("resnet10", 8, 16)
+        sizes = dict(queue_size=48, hidden_dim=16, projection_dim=8, refresh_steps=4)
+        model = cueco_tf.CueCo(encoder, 5, warmup_steps=2, num_classes=10, **sizes)
+        on_gpu = device.startswith("GPU")
+        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), jit_compile=on_gpu)
+    fitting = dict(batch_size=32, epochs=3, verbose=0, on_device=on_gpu)
+    return model, model.fit(images, labels, **fitting).history
+
+(gpu, logs), (cpu, expected) = train("GPU:0"), train("CPU:0")
+for name in ("loss", "info_nce", "centroid_contrast", "usage_entropy"):
+    np.testing.assert_allclose(logs[name], expected[name], rtol=1e-2, err_msg=name)
+for own, other in zip(gpu.weights, cpu.weights, strict=True):
+    np.testing.assert_allclose(own.numpy(), other.numpy(), atol=2e-2, err_msg=own.path)
+"""
+
+
+def on_gpu(*command):
+    environment = {**ENVIRONMENT, "TFDS_DATA_DIR": os.environ.get("TFDS_DATA_DIR", str(SHARED))}
+    return subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, env=environment
+    )
+
+
+def test_the_compiled_step_on_a_gpu_trains_as_the_cpu_does():
+    done = on_gpu("-c", _COMPARE)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_on_a_gpu_learns_and_goes_on(tmp_path):
+    """By the command line, with what it chooses for a GPU."""
+    options = ["--dataset", "digits", "--width", 8, "--epochs", 6, "--run-dir", tmp_path / "run"]
+    done = on_gpu("-m", "cueco_tf.train", *options)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "encoder.keras").exists()
+    again = on_gpu("-m", "cueco_tf.train", "--run-dir", tmp_path / "run", "--resume")
+    assert again.returncode == 0 and "is finished" in again.stdout
+    import json
+
+    scores = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert scores["knn_top1"] > 0.85
