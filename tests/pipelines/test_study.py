@@ -7,7 +7,7 @@ import matplotlib
 import pytest
 from conftest import module
 
-from cueco_tf.settings.command_line import build_parser
+from cueco_tf.settings.command_line import parse
 from cueco_tf.settings.run import RunConfig
 from pipelines.reporting.style import STYLE
 from pipelines.reproducing.study import StudyError, read_trials
@@ -29,14 +29,16 @@ def test_a_grid_is_every_combination_once_a_seed(tmp_path):
     ]
     trials = read_trials(write(tmp_path / "g.json", variants=variants, seeds=[4, 5]), tmp_path)
     assert [trial.config.seed for trial in trials] == [4] * 5 + [5] * 5
-    found = [(trial.config.clusters, trial.config.assign_by) for trial in trials[1:5]]
+    found = [
+        (trial.config.settings.clusters, trial.config.settings.assign_by) for trial in trials[1:5]
+    ]
     assert found == [(10, "key"), (10, "query"), (30, "key"), (30, "query")]
     assert trials[0].title == "loss_weights 1 0 0"
     assert trials[1].title == "clusters 10, assign_by key, centroid_temperature 0.1"
     assert len({trial.folder.path for trial in trials}) == 10
     for trial in trials:  # what is printed is what is run
-        options = vars(build_parser().parse_args(trial.typed().split()[3:]))
-        known = vars(trial.config)
+        options = parse(trial.typed().split()[3:])
+        known = trial.config.flat()
         given = {name: value for name, value in options.items() if name in known}
         assert RunConfig.for_dataset(**given) == trial.config
         assert str(tmp_path) not in trial.typed()
@@ -48,7 +50,7 @@ def test_a_grid_is_every_combination_once_a_seed(tmp_path):
         ({"variants": []}, "variants that differ"),
         ({"seeds": [0, 0]}, "seeds that differ"),
         ({"variants": [{"clusters": 10}]}, "list of values"),
-        ({"variants": [{"clusters": [1]}]}, "--clusters should be at least 2"),
+        ({"variants": [{"clusters": [1]}]}, r"--clusters should be in \[2, queue_size=1024\]"),
         ({"variants": [{"cluster": [10]}]}, "cannot be run: .*cluster"),
         ({"variants": {"clusters": [10]}}, "`variants` in .* should be a list. Received: {"),
         ({"seeds": 0}, "`seeds` in .* should be a list. Received: 0"),
