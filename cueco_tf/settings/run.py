@@ -170,18 +170,19 @@ class RunConfig:
         check(settings, known)
 
     @classmethod
-    def for_dataset(cls, dataset, method="cueco", **given):
+    def for_dataset(cls, dataset, method=None, **given):
         """The preset of a data set, with what is given (and not None) in place of its values.
 
         Args:
             dataset: as the field.
-            method: as the field. Defaults to `"cueco"`.
+            method: as the field. None, the default, stands for `"cueco"`.
             **given: options of the run and of the method, by name.
 
         Raises:
             ConfigError: for a value that breaks its rule.
             TypeError: for a name that is no option.
         """
+        method = cls.method if method is None else method
         kind = str(dataset).partition(":")[0]
         preset = PRESETS.get(kind, {}) | class_of(method).presets.get(kind, {})
         given = {name: value for name, value in given.items() if value is not None}
