@@ -1,6 +1,7 @@
 """What a setting's value has to be: small rules, joined by `&`, with the words of the refusal."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
 
 LARGEST = 2**14  # of what has no bound of its own: far above all use, far below overflow
@@ -58,13 +59,13 @@ def between(low, high, ends="[]"):
     Args:
         low: number.
         high: number, or the name of the setting whose value it is; where that value is not known,
-            there is no upper bound.
+            it only has to be finite.
         ends: two characters, the brackets as mathematics writes them. Defaults to `"[]"`.
     """
 
     def broken(value, others):
         if isinstance(high, str) and high not in others:
-            most, words = float("inf"), f"at least {low}"
+            most, words = sys.float_info.max, f"at least {low}"
         elif isinstance(high, str):
             most = others[high]
             words = f"in {ends[0]}{low}, {high}={most}{ends[1]}"

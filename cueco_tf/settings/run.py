@@ -147,7 +147,7 @@ class RunConfig:
     jit: bool = _training(
         False, None, "compile the training step with XLA, which rounds and draws differently"
     )
-    seed: int = _training(0, between(0, 2**31, "[)"), "of all that is drawn")
+    seed: int = _training(0, count(0), "of all that is drawn")
     sync_batchnorm: bool = _devices(
         False,
         None,

@@ -107,7 +107,7 @@ def test_what_depends_on_the_data_set_is_filled_in():
 @pytest.mark.parametrize(
     "given, error, message",
     [
-        (dict(seed=-1), ConfigError, "--seed should be in"),
+        (dict(seed=-1), ConfigError, "--seed should be at least 0"),
         (dict(momentum=1), ConfigError, r"--momentum should be in \[0, 1\). Received: 1"),
         (dict(key_momentum=[0.9]), ConfigError, "--key-momentum should be two numbers in"),
         (dict(hidden_dim=0), ConfigError, "--hidden-dim should be at least 1"),
