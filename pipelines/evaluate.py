@@ -12,7 +12,8 @@ import numpy as np
 from cueco_tf.evaluation.table import BASELINES, score_table
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunFolder
-from cueco_tf.settings.run import ConfigError, RunConfig
+from cueco_tf.settings.fields import ConfigError
+from cueco_tf.settings.run import RunConfig
 from cueco_tf.storage import write_atomically
 
 _DESCRIPTION = """\
@@ -226,7 +227,7 @@ def _score(run, images, options):
         "train_samples": len(images.train),
         "test_samples": len(images.test),
         "num_classes": images.num_classes,
-        "num_clusters": config.clusters,
+        "num_clusters": config.settings.clusters,
     }
     for prefix, network in networks.items():
         print(f"Scoring {BASELINES.get(prefix, 'the run')} on {dataset} ...", flush=True)

@@ -1,6 +1,5 @@
 """What an export says about itself: `manifest.json`."""
 
-import dataclasses
 import hashlib
 import os
 import platform
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from cueco_tf.export.reading import FORMAT_VERSION, KERAS, ONNX, SAVED_MODEL
 from cueco_tf.running.run_folder import RunFolder
+from cueco_tf.settings.config_file import to_dict
 
 _PACKAGES = ("cueco-tf", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
@@ -58,7 +58,7 @@ def describe(run, run_path, name, precision, crop, opset):
             "summary": run.summary,
             "evaluation": RunFolder(Path(run_path)).read_evaluation(),
         },
-        "run": {"name": Path(run_path).resolve().name, "config": dataclasses.asdict(run.config)},
+        "run": {"name": Path(run_path).resolve().name, "config": to_dict(run.config)},
         "opset": opset,
         "versions": {
             "python": platform.python_version(),

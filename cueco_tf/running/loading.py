@@ -42,7 +42,7 @@ def load_run(run_dir, weights_only=False):
     model = build_model(config)
     if checkpoints.restore(folder.checkpoints, model, weights_only) is None:
         raise RunError(f"{folder.path} has no checkpoint yet: train it first.")
-    return Run(config, model, folder.read_metrics(), folder.read_summary())
+    return Run(config, model, folder.read_metrics(config), folder.read_summary())
 
 
 def load_encoder(run_dir):

@@ -39,14 +39,14 @@ def examine(folder, run, split, class_names, evaluation):
     """
     config, seed = run.config, run.config.seed
     labels, num_classes = (None, 0) if class_names is None else (split.labels, len(class_names))
-    paired = split.sample(max(_PAIRED, _PAIRED_EACH * config.clusters), seed)
-    similarity = _similarities(folder, paired, config.clusters, seed)
+    paired = split.sample(max(_PAIRED, _PAIRED_EACH * config.settings.clusters), seed)
+    similarity = _similarities(folder, paired, config.settings.clusters, seed)
     h, z = _embed(inference_network(run.model), split, "Embedding")
 
     clusters = None
     state = run.model.clusters
     if bool(state.started):
-        print(f"Assigning {len(z):,} images to {config.clusters:,} clusters ...")
+        print(f"Assigning {len(z):,} images to {config.settings.clusters:,} clusters ...")
         centroids, variances = state.centroids.numpy(), state.variances.numpy()
         clusters = describe_clusters(z, centroids, variances, labels, num_classes)
     queries = choose_queries(len(h), labels, seed=seed)

@@ -4,7 +4,6 @@ The markup is in `page.html`, a Jinja template that escapes whatever is put into
 `page.js` go into the page as they are.
 """
 
-import dataclasses
 import math
 from importlib import resources
 
@@ -13,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from cueco_tf.evaluation.table import BASELINES, SCORES
-from cueco_tf.running.run_folder import COLUMNS
+from cueco_tf.running.run_folder import columns
 from pipelines.reporting import plots, style, thumbnails
 
 # Areas in pixels that keep the largest report, 1,000 clusters and 5,000 points, below 15 MB.
@@ -39,6 +38,7 @@ def build(findings, figures, split):
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
+    names = columns(findings.config)
     template = environment.from_string(files.joinpath("page.html").read_text())
     labels = findings.labels
     return template.render(
@@ -51,9 +51,9 @@ def build(findings, figures, split):
         },
         score_columns=list(_COLUMNS.values()),
         scores=list(_scores(findings.scores)),
-        settings=dataclasses.asdict(findings.config),
-        metrics=[[_number(row[name]) for name in COLUMNS] for row in findings.metrics],
-        metric_names=COLUMNS,
+        settings=findings.config.flat(),
+        metrics=[[_number(row[name]) for name in names] for row in findings.metrics],
+        metric_names=names,
         map=_map(findings, split),
         queries=list(_queries(findings, split)),
         cards=list(_cards(findings, split)),

@@ -57,17 +57,17 @@ def _training(metrics, config):
 
     # Until the first k-means there are no clusters, and what is written of them is zero.
     started = np.where(np.isfinite(column("usage_entropy", positive=True)), 1, np.nan)
-    ramped = (False, config.ramp_epochs != 0, config.ramp_epochs != 0)
+    ramped = (False, config.settings.ramp_epochs != 0, config.settings.ramp_epochs != 0)
     weighted = [
         f"\N{MULTIPLICATION SIGN} {'0 to ' if rises and weight else ''}{weight:g}"
-        for weight, rises in zip(config.loss_weights, ramped, strict=True)
+        for weight, rises in zip(config.settings.loss_weights, ramped, strict=True)
     ]
     losses = [
         (f"L1 contrastive {weighted[0]}", "blue", column("info_nce")),
         (f"L2 centroid {weighted[1]}", "orange", column("centroid_contrast", positive=True)),
         (f"L3 variance {weighted[2]}", "green", column("cluster_variance", positive=True)),
     ]
-    if config.loss_weights != (1, 0, 0):
+    if config.settings.loss_weights != (1, 0, 0):
         losses.append(("total", "ink", column("loss")))
     accuracy = [
         ("k-NN", "blue", column("knn_top1", 100)),
