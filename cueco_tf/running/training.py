@@ -10,7 +10,7 @@ from cueco_tf.distributed.replicas import own_part, share_out
 from cueco_tf.distributed.supervisor import is_supervised
 from cueco_tf.evaluation import networks as scoring
 from cueco_tf.evaluation.table import SCORES, score_table
-from cueco_tf.methods.building import build_model
+from cueco_tf.methods.building import build_model, fit_to_devices
 from cueco_tf.methods.inference import save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
 from cueco_tf.running import checkpoints
@@ -53,6 +53,7 @@ def train(config, folder, data_dir, resume, workers):
     if config.train_images is None:  # else it is that of a run which was begun earlier
         config = config.resolve(len(images.train), images.train.image_size, images.num_classes)
         config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
+        config = fit_to_devices(config)
     with workers.strategy.scope():
         model = build_model(config)
 
