@@ -85,7 +85,7 @@ def main(argv=None):
 
     tf.get_logger().setLevel("ERROR")
     try:
-        images = data.load(config.dataset, options.data_dir, config.image_size)
+        images = data.load_for(config, options.data_dir)
         with new_folder(output) as folder:
             manifest = _write(folder, options.run, images, options.precision, output.name)
     except (RunError, CheckpointError, data.DataError) as error:

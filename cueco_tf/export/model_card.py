@@ -105,7 +105,8 @@ def model_card(manifest):
 def _scores(summary):
     if summary.get("knn_top1") is None:
         return "The training images have no labels, so there are no scores."
-    head = "| of the run, on its test images | % |\n|---|---|\n"
+    images = "held-out training images" if summary.get("holdout") else "its test images"
+    head = f"| of the run, on {images} | % |\n|---|---|\n"
     rows = (
         f"| {title} | {100 * summary[name]:.1f} |"
         for name, title in SCORES.items()

@@ -296,6 +296,22 @@ def test_a_data_set_that_is_gone_is_named(digits_run, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+def test_a_run_with_images_held_out_is_exported_on_its_own_images(tmp_path):
+    run, out = tmp_path / "run", tmp_path / "out"
+    options = ["--dataset", "digits", "--width", "4", "--epochs", "1", "--holdout", "0.2"]
+    done = module("cueco_tf.train", *options, "--run-dir", run)
+    assert done.returncode == 0, done.stderr
+    done = module("pipelines.export", run, "--output", out, "--precision", "float16")
+    assert done.returncode == 0, done.stderr
+    manifest, card = manifest_of(out), (out / "README.md").read_text()
+    # The sample is the whole of both splits, so this is the run's own score on the held-out images.
+    own = manifest["scores"]["summary"]["knn_top1"]
+    assert manifest["price"]["knn_top1"]["float32"] == pytest.approx(own, abs=1e-6)
+    assert manifest["parity"]["images"] == 287
+    assert "of the run, on held-out training images" in card and "its test images" not in card
+
+
 def test_overwriting_replaces_the_whole_export_and_takes_new_scores_along(
     digits_run, digits_export, tmp_path
 ):

@@ -223,6 +223,9 @@ def test_scores_stand_beside_their_baselines(digits_findings, digits):
     ]
     assert "pipelines.evaluate" not in text
     assert "test split of mnist, %, linear by the sgd protocol." in table
+    held_out = dataclasses.replace(evaluated, scores={**scores, "holdout": 0.1})
+    text = page.build(held_out, {}, digits.train)
+    assert "On held-out images of mnist, %" in text and "test split of mnist" not in text
     summary = page.build(digits_findings, {}, digits.train)
     assert "python -m pipelines.evaluate RUN" in summary and "linear top-1" in summary
 
