@@ -1,19 +1,23 @@
 """Scores a trained run, or any features, by the paper's protocols."""
 
-import argparse
-import json
 import math
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from cueco_tf.evaluation.table import BASELINES, score_table
+from cueco_tf.evaluation.table import BASELINES, method_of, score_table
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunFolder
 from cueco_tf.settings.run import ConfigError, RunConfig
-from cueco_tf.storage import write_atomically
+from pipelines.command import (
+    add_data_dir,
+    check_parent,
+    fail,
+    parser_of,
+    quiet_tensorflow,
+    write_json,
+)
 
 _DESCRIPTION = """\
 Scores a run's frozen encoder on a labelled data set, prints a table and writes RUN/evaluation.json.
@@ -50,21 +54,11 @@ class EvaluationError(ValueError):
 
 def build_parser():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.evaluate",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("evaluate", _DESCRIPTION, _EPILOG)
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder")
     parser.add_argument("--embeddings", metavar="FILE.npz", help="score these features instead")
     parser.add_argument("--dataset", metavar="NAME", help="default: the run's own")
-    parser.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR, else "
-        "~/tensorflow_datasets)",
-    )
+    add_data_dir(parser)
     parser.add_argument(
         "--protocol", choices=("fast", "sgd"), default="fast", help="of the linear evaluation"
     )
@@ -102,20 +96,17 @@ def main(argv=None):
         parser.error("--epochs and --learning-rate should be positive")
     output = Path(options.output or RunFolder(Path(options.run)).evaluation)
     try:
-        if options.output and not output.parent.is_dir():
-            raise EvaluationError(f"There is no folder {output.parent} for --output.")
+        if options.output:
+            check_parent("--output", output)
         if options.embeddings:
             scores = score_embeddings(options.embeddings, options.seed)
         else:
             scores = _score_run(options)
-        text = json.dumps(scores, indent=2) + "\n"
-        write_atomically(output, lambda path: path.write_text(text))
+        write_json(output, scores)
     except (ValueError, CheckpointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return fail(error)
     except KeyboardInterrupt:
-        print(f"error: stopped; {output} is as it was.", file=sys.stderr)
-        return 130
+        return fail(f"stopped; {output} is as it was.", 130)
     print(f"\n{score_table(scores)}\n")
     for prefix, title in BASELINES.items():
         if scores.get(f"{prefix}knn_top1", -1) >= scores["knn_top1"]:
@@ -186,14 +177,13 @@ def _score_run(options):
             f"labelled one with --dataset."
         )
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet_tensorflow()
     import tensorflow as tf
 
     from cueco_tf import data
     from cueco_tf.data.decoding import in_one_line
     from cueco_tf.running.loading import load_run
 
-    tf.get_logger().setLevel("ERROR")
     run = load_run(folder.path, weights_only=True)
     if run.summary is None:
         print(f"The run is not finished: scoring its state at step {int(run.model.step.numpy())}.")
@@ -219,6 +209,7 @@ def _score(run, images, options):
         networks["random_"] = build_encoder(config.encoder, config.width, config.image_size)
         networks["raw_"] = scoring.pixel_network(config.image_size)
     scores = {
+        "method": method_of(config)[0],
         "dataset": dataset,
         "holdout": config.holdout if dataset == config.dataset else 0.0,
         "protocol": options.protocol,
@@ -226,8 +217,9 @@ def _score(run, images, options):
         "train_samples": len(images.train),
         "test_samples": len(images.test),
         "num_classes": images.num_classes,
-        "num_clusters": config.clusters,
     }
+    if (own := run.model.directions()) is not None:
+        scores["num_clusters"] = len(own)
     for prefix, network in networks.items():
         print(f"Scoring {BASELINES.get(prefix, 'the run')} on {dataset} ...", flush=True)
         fast = options.protocol == "fast"

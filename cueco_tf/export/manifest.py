@@ -2,19 +2,19 @@
 
 import dataclasses
 import hashlib
-import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from cueco_tf.evaluation.table import method_of
 from cueco_tf.export.reading import FORMAT_VERSION, KERAS, ONNX, SAVED_MODEL
 from cueco_tf.running.run_folder import RunFolder
 
 _PACKAGES = ("cueco-tf", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
-def describe(run, run_path, name, precision, crop, opset):
+def describe(run, run_path, name, precision, crop, opset, machine):
     """Everything that is known before the files are checked.
 
     Args:
@@ -24,14 +24,18 @@ def describe(run, run_path, name, precision, crop, opset):
         precision: of its ONNX file.
         crop: float in (0, 1], the share of an image file's shorter side that evaluation sees.
         opset: integer, of its ONNX file.
+        machine: a dict of what the export was made on.
 
     Returns:
         A dict for JSON.
     """
+    method, reference = method_of(run.config)
     dim = int(run.model.encoder.output.shape[-1])
     return {
         "format_version": FORMAT_VERSION,
         "name": name,
+        "method": method,
+        "reference": reference,
         "precision": precision,
         "input": {
             "name": "images",
@@ -47,8 +51,9 @@ def describe(run, run_path, name, precision, crop, opset):
             "cluster_similarity": {"dtype": "float32", "shape": ["n"]},
         },
         "embedding_dim": dim,
-        "clusters": run.model.num_clusters,
-        "clusters_trained": bool(run.model.clusters.started),
+        "clusters": len(run.clusters.directions),
+        "clusters_are": run.clusters.are,
+        "clusters_trained": run.clusters.trained,
         "how_to_load": {
             ONNX: f'onnxruntime.InferenceSession("{ONNX}").run(None, {{"images": images}})',
             KERAS: f'keras.models.load_model("{KERAS}").predict(images)',
@@ -64,7 +69,7 @@ def describe(run, run_path, name, precision, crop, opset):
             "python": platform.python_version(),
             **{package: metadata.version(package) for package in _PACKAGES},
         },
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+        "machine": machine,
         "git_revision": git_revision(),
     }
 

@@ -13,7 +13,6 @@ import numpy as np
 from markupsafe import Markup
 
 from cueco_tf.evaluation.table import BASELINES, SCORES
-from cueco_tf.running.run_folder import COLUMNS
 from pipelines.reporting import plots, style, thumbnails
 
 # Areas in pixels that keep the largest report, 1,000 clusters and 5,000 points, below 15 MB.
@@ -41,6 +40,7 @@ def build(findings, figures, split):
     )
     template = environment.from_string(files.joinpath("page.html").read_text())
     labels = findings.labels
+    columns = list(findings.metrics[0]) if findings.metrics else []
     return template.render(
         findings=findings,
         style=Markup(files.joinpath("page.css").read_text()),
@@ -52,8 +52,8 @@ def build(findings, figures, split):
         score_columns=list(_COLUMNS.values()),
         scores=list(_scores(findings.scores)),
         settings=dataclasses.asdict(findings.config),
-        metrics=[[_number(row[name]) for name in COLUMNS] for row in findings.metrics],
-        metric_names=COLUMNS,
+        metrics=[[_number(row[name]) for name in columns] for row in findings.metrics],
+        metric_names=columns,
         map=_map(findings, split),
         queries=list(_queries(findings, split)),
         cards=list(_cards(findings, split)),
@@ -129,7 +129,7 @@ def _cards(findings, split):
         card = {
             "number": i,
             "size": int(clusters.sizes[i]),
-            "spread": float(clusters.variances[i]),
+            "spread": float(np.nan_to_num(clusters.spreads[i])),
             "strip": thumbnails.sheet(strip, columns),
             "side": strip.shape[1],
             "columns": columns,

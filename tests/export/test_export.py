@@ -216,7 +216,8 @@ def test_files_that_disagree_are_an_error(digits_export, digits_run, digits, tmp
 
     folder = tmp_path / "tampered"
     shutil.copytree(digits_export, folder)
-    network = exporting.serving_network(cueco_tf.load_run(digits_run).model)
+    run = cueco_tf.load_run(digits_run)
+    network = exporting.serving_network(run.model, run.clusters.directions)
     images = digits.test.images[:100]
     assert export_checks.parity(folder, network, images)["images"] == 100
     model = onnx.load(folder / "encoder.onnx")
