@@ -34,7 +34,8 @@ linear   fast: multinomial logistic regression on cached features; its regularis
          weight decay) on resized crops and flips; a GPU helps
 online   the probe that was trained beside the encoder; only on the run's own data set
 NMI, ACC, ARI   k-means on the L2-normalised test embeddings, k = number of classes, the mean of
-         ten, each the best of ten starts; and the same three for the run's own centroids
+         ten, each the best of ten starts; and the same three for the run's own centroids,
+         where its method has such
 
 Raw pixels and a randomly initialised encoder are scored beside the run: a learned encoder has to
 beat both. Scores in the file are fractions.
@@ -44,8 +45,6 @@ _EPILOG = """\
 F.npz holds the arrays train_x (n, dim), train_y (n,), test_x (m, dim) and test_y (m,).
 Exit codes: 0 done, 1 failed, 2 a wrong value, or a run or data set that cannot be used.
 """
-
-_ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 
 
 class EvaluationError(ValueError):
@@ -99,7 +98,7 @@ def main(argv=None):
         if options.output:
             check_parent("--output", output)
         if options.embeddings:
-            scores = score_embeddings(options.embeddings, options.seed)
+            scores = _score_embeddings(options.embeddings, options.seed)
         else:
             scores = _score_run(options)
         write_json(output, scores)
@@ -115,43 +114,11 @@ def main(argv=None):
     return 0
 
 
-def score_embeddings(path, seed=0):
-    """The scores of features in an `.npz` file.
-
-    Args:
-        path: file of `train_x` `(n, dim)`, `train_y` `(n,)`, `test_x` `(m, dim)`, `test_y` `(m,)`.
-        seed: integer, for k-means and the held-out tenth. Defaults to 0.
-
-    Returns:
-        A dict of numbers and strings.
-
-    Raises:
-        EvaluationError: for a file that cannot be read, or arrays that do not fit each other.
-        ValueError: for labels that cannot be scored.
-    """
+def _score_embeddings(path, seed):
+    from cueco_tf.evaluation.feature_file import read_features
     from cueco_tf.evaluation.features import score_features  # scikit-learn takes a second to import
 
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in _ARRAYS if name not in file]
-            if missing:
-                raise EvaluationError(
-                    f"{path} should hold the arrays {', '.join(_ARRAYS)}. "
-                    f"Missing: {', '.join(missing)}; there: {', '.join(file.files) or 'none'}."
-                )
-            train_x, train_y, test_x, test_y = (file[name] for name in _ARRAYS)
-    except EvaluationError:
-        raise
-    except Exception as error:  # zip, npy and pickle errors come in many kinds
-        raise EvaluationError(f"{path} cannot be read as .npz: {error}") from error
-    for name, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
-        if x.ndim != 2 or y.shape != x.shape[:1] or x.shape[1] != train_x.shape[1]:
-            raise EvaluationError(
-                f"{name}_x should be (n, dim) and {name}_y (n,), with one dim for train and test. "
-                f"Received: {x.shape} and {y.shape}."
-            )
-        if x.dtype.kind not in "fiu" or not np.isfinite(x).all():
-            raise EvaluationError(f"{name}_x should hold finite numbers. Received: {x.dtype}.")
+    train_x, train_y, test_x, test_y = read_features(path)
     return {
         "embeddings": str(path),
         "protocol": "fast",
@@ -222,24 +189,32 @@ def _score(run, images, options):
         scores["num_clusters"] = len(own)
     for prefix, network in networks.items():
         print(f"Scoring {BASELINES.get(prefix, 'the run')} on {dataset} ...", flush=True)
-        fast = options.protocol == "fast"
-        found = scoring.score_network(network, images.train, images.test, options.seed, fast)
-        if not fast:
-            found["linear_top1"] = scoring.train_linear_classifier(
-                network,
-                images.train,
-                images.test,
-                images.num_classes,
-                epochs=options.epochs,
-                learning_rate=options.learning_rate,
-                flip=RunConfig.for_dataset(dataset).flip,  # digits have none
-                seed=options.seed,
-            )
+        found = _score_network(network, images, options)
         scores |= {prefix + name: value for name, value in found.items()}
     scores |= scoring.score_clusters(run.model, images.test)
     if dataset != config.dataset:
         scores["online_top1"] = None  # the probe knows other classes
     return scores
+
+
+def _score_network(network, images, options):
+    """The scores of one network by the chosen protocol."""
+    from cueco_tf.evaluation import networks as scoring
+
+    fast = options.protocol == "fast"
+    found = scoring.score_network(network, images.train, images.test, options.seed, fast)
+    if not fast:
+        found["linear_top1"] = scoring.train_linear_classifier(
+            network,
+            images.train,
+            images.test,
+            images.num_classes,
+            epochs=options.epochs,
+            learning_rate=options.learning_rate,
+            flip=RunConfig.for_dataset(images.name).flip,  # digits have none
+            seed=options.seed,
+        )
+    return found
 
 
 if __name__ == "__main__":

@@ -115,49 +115,53 @@ def _check_output(output, overwrite):
 
 def _write(folder, run_path, images, precision, name):
     """Fills a folder with an export and returns its manifest."""
-    import numpy as np
-
     from cueco_tf.data.image_files import EVALUATION_CROP
     from cueco_tf.data.splits import FileSplit
-    from cueco_tf.export import checks as export_checks
-    from cueco_tf.export import onnx_graph, onnx_precision
-    from cueco_tf.export import writing as exporting
+    from cueco_tf.export import checks, onnx_graph, writing
     from cueco_tf.export.model_card import model_card
-    from cueco_tf.running import loading as runs
-
-    def take(split, count):
-        return np.concatenate(list(split.sample(count).plain_batches().as_numpy_iterator()))
+    from cueco_tf.running.loading import load_run
 
     print(f"Reading {run_path}")
-    run = runs.load_run(run_path, weights_only=True)
-    network = exporting.serving_network(run.model, run.clusters.directions)
+    run = load_run(run_path, weights_only=True)
+    network = writing.serving_network(run.model, run.clusters.directions)
     print("Writing the files")
-    exporting.save_keras(folder / KERAS, network)
-    exporting.save_saved_model(folder / SAVED_MODEL, network)
+    writing.save_keras(folder / KERAS, network)
+    writing.save_saved_model(folder / SAVED_MODEL, network)
     method, _ = method_of(run.config)
-    exact = exporting.to_onnx(network, onnx_graph.describe(method, run.clusters.are))
+    exact = writing.to_onnx(network, onnx_graph.describe(method, run.clusters.are))
     (folder / ONNX).write_bytes(onnx_graph.serialize(exact))
-    real = take(images.train if images.test is None else images.test, _PARITY_IMAGES)
+    real = _some(images.train if images.test is None else images.test, _PARITY_IMAGES)
     print(f"Comparing them on {len(real)} images")
-    parity = export_checks.parity(folder, network, real)
-    price = None
-    if precision != "float32":
-        print(f"Reducing to {precision} and measuring its price")
-        calibration = take(images.train, _CALIBRATION_IMAGES)
-        reduced = onnx_graph.serialize(onnx_precision.reduce(exact, precision, calibration))
-        encoder = Encoder(folder / ONNX)
-        size = (folder / ONNX).stat().st_size
-        (folder / ONNX).write_bytes(reduced)
-        price = export_checks.price(encoder, Encoder(folder / ONNX), images)
-        price["bytes"] = {"float32": size, "reduced": len(reduced)}
+    parity = checks.parity(folder, network, real)
+    price = None if precision == "float32" else _reduce(folder / ONNX, exact, precision, images)
     crop = EVALUATION_CROP if isinstance(images.train, FileSplit) else 1.0
-    manifest = describe(run, run_path, name, precision, crop, exporting.OPSET, machine())
+    manifest = describe(run, run_path, name, precision, crop, writing.OPSET, machine())
     manifest |= {"parity": parity, "price": price}
-    manifest["warnings"] = export_checks.warnings(manifest)
+    manifest["warnings"] = checks.warnings(manifest)
     (folder / "README.md").write_text(model_card(manifest))
     manifest["files"] = checksums(folder)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
+
+
+def _reduce(path, exact, precision, images):
+    """Puts an encoder of lower precision in the place of the exact one; returns its price."""
+    from cueco_tf.export import checks, onnx_graph, onnx_precision
+
+    print(f"Reducing to {precision} and measuring its price")
+    calibration = _some(images.train, _CALIBRATION_IMAGES)
+    reduced = onnx_graph.serialize(onnx_precision.reduce(exact, precision, calibration))
+    encoder, size = Encoder(path), path.stat().st_size
+    path.write_bytes(reduced)
+    price = checks.price(encoder, Encoder(path), images)
+    return {**price, "bytes": {"float32": size, "reduced": len(reduced)}}
+
+
+def _some(split, count):
+    """Random images of a split as one array, uint8 `(n, height, width, 3)`."""
+    import numpy as np
+
+    return np.concatenate(list(split.sample(count).plain_batches().as_numpy_iterator()))
 
 
 def _report(manifest, output):

@@ -11,6 +11,11 @@ from cueco_tf.evaluation.table import method_of
 from cueco_tf.export.reading import FORMAT_VERSION, KERAS, ONNX, SAVED_MODEL
 from cueco_tf.running.run_folder import RunFolder
 
+_HOW_TO_LOAD = {
+    ONNX: f'onnxruntime.InferenceSession("{ONNX}").run(None, {{"images": images}})',
+    KERAS: f'keras.models.load_model("{KERAS}").predict(images)',
+    SAVED_MODEL: f'model = tf.saved_model.load("{SAVED_MODEL}"); model.serve(images)',
+}
 _PACKAGES = ("cueco-tf", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
@@ -45,20 +50,12 @@ def describe(run, run_path, name, precision, crop, opset, machine):
             "crop": crop,
             "resize": "bilinear",
         },
-        "outputs": {
-            "embedding": {"dtype": "float32", "shape": ["n", dim]},
-            "cluster": {"dtype": "int64", "shape": ["n"]},
-            "cluster_similarity": {"dtype": "float32", "shape": ["n"]},
-        },
+        "outputs": _outputs(dim),
         "embedding_dim": dim,
         "clusters": len(run.clusters.directions),
         "clusters_are": run.clusters.are,
         "clusters_trained": run.clusters.trained,
-        "how_to_load": {
-            ONNX: f'onnxruntime.InferenceSession("{ONNX}").run(None, {{"images": images}})',
-            KERAS: f'keras.models.load_model("{KERAS}").predict(images)',
-            SAVED_MODEL: f'model = tf.saved_model.load("{SAVED_MODEL}"); model.serve(images)',
-        },
+        "how_to_load": _HOW_TO_LOAD,
         "scores": {
             "summary": run.summary,
             "evaluation": RunFolder(Path(run_path)).read_evaluation(),
@@ -71,6 +68,14 @@ def describe(run, run_path, name, precision, crop, opset, machine):
         },
         "machine": machine,
         "git_revision": git_revision(),
+    }
+
+
+def _outputs(dim):
+    return {
+        "embedding": {"dtype": "float32", "shape": ["n", dim]},
+        "cluster": {"dtype": "int64", "shape": ["n"]},
+        "cluster_similarity": {"dtype": "float32", "shape": ["n"]},
     }
 
 

@@ -43,11 +43,8 @@ def examine(folder, run, split, class_names, evaluation):
     config, seed = run.config, run.config.seed
     labels, num_classes = (None, 0) if class_names is None else (split.labels, len(class_names))
     own = run.clusters
-    num_clusters = (
-        len(own.directions)
-        if own is not None
-        else cluster_count(config.num_classes, config.train_images)
-    )
+    wanted = cluster_count(config.num_classes, config.train_images)
+    num_clusters = wanted if own is None else len(own.directions)
     paired = split.sample(max(_PAIRED, _PAIRED_EACH * num_clusters), seed)
     similarity = _similarities(folder, paired, num_clusters, seed)
     h, z = _embed(inference_network(run.model), split, "Embedding")
@@ -58,21 +55,17 @@ def examine(folder, run, split, class_names, evaluation):
         clusters = describe_clusters(z, own.directions, labels, num_classes)
     queries = choose_queries(len(h), labels, seed=seed)
     neighbours, similarities = nearest_neighbours(h, queries)
-    mapped = np.sort(np.random.default_rng(seed).permutation(len(h))[:_MAPPED])
-    print(f"Mapping {len(mapped):,} embeddings: PCA and t-SNE ...")
-    xy = flat_map(h[mapped], seed)
-
-    scores = run.summary if evaluation is None else evaluation
+    mapped, xy = _map(h, seed)
     return Findings(
         name=folder.path.resolve().name,
         method=method_of(config)[0],
         terms=run.model.terms,
-        clusters_are=own.are if own is not None else None,
+        clusters_are=None if own is None else own.are,
         num_clusters=num_clusters,
         config=config,
         metrics=run.metrics,
         finished=run.summary is not None,
-        scores=scores or {},
+        scores=(run.summary if evaluation is None else evaluation) or {},
         evaluated=evaluation is not None,
         labels=labels,
         class_names=class_names,
@@ -86,6 +79,13 @@ def examine(folder, run, split, class_names, evaluation):
         similarity_sample=len(paired),
         count=len(split),
     )
+
+
+def _map(h, seed):
+    """The images on the map, `(m,)`, and their places, `(m, 2)`."""
+    mapped = np.sort(np.random.default_rng(seed).permutation(len(h))[:_MAPPED])
+    print(f"Mapping {len(mapped):,} embeddings: PCA and t-SNE ...")
+    return mapped, flat_map(h[mapped], seed)
 
 
 def _similarities(folder, split, num_clusters, seed):
