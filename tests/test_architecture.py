@@ -164,8 +164,7 @@ def test_what_should_be_light_needs_no_tensorflow():
         module
         for module in MODULES
         if module in commands
-        or (any(f"{module}.".startswith(f"{name}.") for name in LIGHT)
-        and module not in HEAVY)
+        or (any(f"{module}.".startswith(f"{name}.") for name in LIGHT) and module not in HEAVY)
     ]
     assert len(light) > len(commands) + len(LIGHT)
     script = """
