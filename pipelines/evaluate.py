@@ -186,7 +186,7 @@ def _score(run, images, options):
         "num_classes": images.num_classes,
     }
     if (own := run.model.directions()) is not None:
-        scores["num_clusters"] = len(own)
+        scores["num_clusters"] = own.shape[0]
     for prefix, network in networks.items():
         print(f"Scoring {BASELINES.get(prefix, 'the run')} on {dataset} ...", flush=True)
         found = _score_network(network, images, options)
