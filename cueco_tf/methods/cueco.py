@@ -252,18 +252,3 @@ class CueCo(Method):
 
     def get_config(self):
         return {**super().get_config(), **self.settings}
-
-    terms = ("info_nce", "centroid_contrast", "cluster_variance")
-
-    def directions(self):
-        """The centroids, float32 `(L, dim)`."""
-        return self.clusters.centroids.value
-
-    @property
-    def directions_trained(self):
-        """Whether the first k-means has been done."""
-        return bool(self.clusters.started)
-
-    def nearest(self, z):
-        """The nearest centroid of each float32 `(n, dim)` row: `(n,)` int32."""
-        return self.nearest_centroids(z)
