@@ -94,7 +94,7 @@ LONG = {
     "cueco_tf.settings.run._rules": (55, "a rule a field"),
     "cueco_tf.train.main": (55, "every way in which a training command ends"),
     "pipelines.benchmarking.step.measure": (70, "all sides of one comparison"),
-    "pipelines.enduring.chaos": (260, "kills, phases and the comparison of two runs"),
+    "pipelines.enduring.chaos": (265, "kills, phases and the comparison of two runs"),
     "pipelines.reproduce.build_parser": (45, "two commands' options"),
 }
 
