@@ -1,4 +1,4 @@
-"""Trains CueCo from the command line: `python -m cueco_tf.train --dataset cifar100`."""
+"""Trains a method from the command line: `python -m cueco_tf.train --dataset cifar100`."""
 
 import dataclasses
 import json
@@ -11,34 +11,56 @@ from cueco_tf.distributed.supervisor import exit_with_supervisor, is_supervised,
 from cueco_tf.evaluation.table import score_table
 from cueco_tf.running.checkpoints import CheckpointError, find
 from cueco_tf.running.run_folder import RunError, RunFolder
-from cueco_tf.settings.command_line import build_parser
-from cueco_tf.settings.run import ConfigError, RunConfig
+from cueco_tf.settings.command_line import parse
+from cueco_tf.settings.config_file import from_dict, to_dict
+from cueco_tf.settings.fields import ConfigError
+from cueco_tf.settings.run import RunConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class _Request:
+    """What a command line asks for: the `given` options of the configuration by name, and where
+    and how to train."""
+
+    given: dict
+    folder: RunFolder
+    data_dir: str | None
+    distribute: str
+    resume: bool
 
 
 def main(argv=None):
     """Runs the command line and returns the exit code."""
-    parser = build_parser()
-    options = vars(parser.parse_args(argv))
-    given = {name: value for name, value in options.items() if value is not None}
+    arguments = sys.argv[1:] if argv is None else list(argv)
     if hasattr(sys.stdout, "reconfigure"):  # file names need not be valid text
         sys.stdout.reconfigure(errors="backslashreplace")
-    resume, data_dir = given.pop("resume"), given.pop("data_dir", None)
-    distribute = given.pop("distribute")
-    dataset, run_dir = given.get("dataset"), given.pop("run_dir", None)
-    if dataset is None and not run_dir:
-        parser.error("--dataset is required. Try: --dataset digits")
-    folder = RunFolder(Path(run_dir or Path("runs", _slug(dataset))))
     try:
-        cluster = find_cluster(distribute)
+        request = _read(arguments)
+        cluster = find_cluster(request.distribute)
         if cluster is not None and not is_supervised():
-            return supervise(sys.argv[1:] if argv is None else argv, cluster)
+            return supervise(arguments, cluster)
         # Among several workers the chief does this, once all are there to hear of it.
-        config = _configure(folder, given, resume) if cluster is None else None
+        config = _configure(request) if cluster is None else None
     except (ConfigError, RunError, ClusterError, OSError) as error:
         return _fail(error, 2)
     if cluster is None and config is None:
-        return _finished(folder)
+        return _finished(request.folder)
+    return _train(request, config, cluster)
 
+
+def _read(arguments):
+    options = parse(arguments)
+    names = ("resume", "data_dir", "distribute", "run_dir")
+    resume, data_dir, distribute, run_dir = (options.pop(name) for name in names)
+    given = {name: value for name, value in options.items() if value is not None}
+    if "dataset" not in given and not run_dir:
+        raise RunError("--dataset is required. Try: --dataset digits")
+    folder = RunFolder(Path(run_dir or Path("runs", _slug(given["dataset"]))))
+    return _Request(given, folder, data_dir, distribute, resume)
+
+
+def _train(request, config, cluster):
+    """Trains, and returns the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf  # only after everything that is cheap has been checked
 
@@ -48,15 +70,16 @@ def main(argv=None):
     from cueco_tf.running import training
 
     tf.get_logger().setLevel("ERROR")  # scoring three networks is no reason to warn of retracing
+    folder = request.folder
     try:
         if cluster is not None:
             exit_with_supervisor()
-        workers = join(distribute, cluster is not None)
+        workers = join(request.distribute, cluster is not None)
         if cluster is not None:
-            config = _configure_together(workers, folder, given, resume)
+            config = _configure_together(workers, request)
             if config is None:
                 return _finished(folder) if workers.is_chief else 0
-        return training.train(config, folder, data_dir, resume, workers)
+        return training.train(config, folder, request.data_dir, request.resume, workers)
     except (ConfigError, RunError, DataError, CheckpointError, Refused) as error:
         return _fail(error, 2)
     except KeyboardInterrupt:
@@ -70,13 +93,14 @@ def main(argv=None):
         return _fail(error, code)
 
 
-def _configure(folder, given, resume):
+def _configure(request):
     """The configuration to train, or None when the run is finished already."""
+    folder, given = request.folder, request.given
     if not _is_path(str(folder.path)):
         raise RunError(f"--run-dir should be a path in UTF-8. Received: {str(folder.path)!r}")
-    if resume and folder.config.exists():
+    if request.resume and folder.config.exists():
         saved = folder.read_config()
-        wanted = dataclasses.replace(saved, **given)
+        wanted = saved.replace(**given)
         wanted = wanted.resolve(saved.train_images, wanted.image_size, saved.num_classes)
         folder.check_same(saved, wanted)
         return None if folder.summary.exists() else saved
@@ -94,16 +118,16 @@ def _is_path(text):
         return False
 
 
-def _configure_together(workers, folder, given, resume):
+def _configure_together(workers, request):
     """What `_configure` returned to the chief."""
 
     def configure():
-        return _configure(folder, given, resume) if workers.is_chief else None
+        return _configure(request) if workers.is_chief else None
 
     config = workers.agree(configure, ConfigError, RunError, OSError)
-    fields = None if config is None else dataclasses.asdict(config)
+    fields = None if config is None else to_dict(config)
     fields = json.loads(workers.share(json.dumps(fields).encode()))
-    return None if fields is None else RunConfig(**fields)
+    return None if fields is None else from_dict(fields)
 
 
 def _finished(folder):

@@ -9,7 +9,8 @@ import numpy as np
 from cueco_tf.evaluation.table import BASELINES, method_of, score_table
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunFolder
-from cueco_tf.settings.run import ConfigError, RunConfig
+from cueco_tf.settings.fields import ConfigError
+from cueco_tf.settings.run import RunConfig
 from pipelines.command import (
     add_data_dir,
     check_parent,

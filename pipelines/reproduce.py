@@ -49,6 +49,12 @@ Exit codes: 0 done, or the hours are over; 1 a run failed; 2 a wrong value, a mi
 or a run of another configuration; 130/143 stopped and saved.
 """
 
+_TITLES = {
+    "table1": "linear evaluation of CueCo: CIFAR-10, CIFAR-100, ImageNet-100",
+    "table2": "clustering by CueCo: CIFAR-10, CIFAR-100",
+    "table3": "ablation of the three losses: CIFAR-100",
+}
+
 
 def build_parser():
     """The command line."""
@@ -70,19 +76,9 @@ def build_parser():
         prog="python -m pipelines.reproduce", description=_DESCRIPTION, **raw
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for table, title in {
-        "table1": "linear evaluation of CueCo: CIFAR-10, CIFAR-100, ImageNet-100",
-        "table2": "clustering by CueCo: CIFAR-10, CIFAR-100",
-        "table3": "ablation of the three losses: CIFAR-100",
-    }.items():
+    for table, title in _TITLES.items():
         one = commands.add_parser(table, help=title, description=title, parents=[common], **raw)
-        one.add_argument("--scale", choices=SCALES, required=True)
-        one.add_argument(
-            "--seeds", type=int, nargs="+", default=[0, 1], metavar="N", help="default: 0 1"
-        )
-        one.add_argument(
-            "--epochs", type=int, metavar="N", help="default: 1000 (paper), 10 (cpu), 20 (smoke)"
-        )
+        _add_table_options(one)
     study = commands.add_parser(
         "study", help="a grid of options", description=_STUDY, parents=[common], **raw
     )
@@ -95,6 +91,16 @@ def build_parser():
         help="stop after so long, in the middle of a run if need be (default: when all are done)",
     )
     return parser
+
+
+def _add_table_options(parser):
+    parser.add_argument("--scale", choices=SCALES, required=True)
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1], metavar="N", help="default: 0 1"
+    )
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="default: 1000 (paper), 10 (cpu), 20 (smoke)"
+    )
 
 
 def main(argv=None):

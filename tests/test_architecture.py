@@ -29,7 +29,7 @@ ROOMS = {
     "parts": {"settings"},
     "data": {"lazy", "parts", "settings"},
     "methods": {"data", "distributed", "parts", "settings", "storage"},
-    "evaluation": {"data", "lazy", "parts"},
+    "evaluation": {"data", "lazy", "parts", "settings"},
     "running": {
         "data",
         "distributed",
@@ -39,7 +39,7 @@ ROOMS = {
         "settings",
         "storage",
     },
-    "export": {"evaluation", "methods", "running"},
+    "export": {"evaluation", "methods", "running", "settings"},
     "embedding": {"data", "settings", "storage"},
     "train": {"data", "distributed", "evaluation", "running", "settings"},
 }
@@ -60,9 +60,7 @@ COMMANDS = {
     "search": {"command"},
 }
 # (module, room): why it is imported all the same.
-AGAINST_THE_GRAIN = {
-    ("cueco_tf.settings.run", "data"): "RunConfig.augment makes the augmentation of a run",
-}
+AGAINST_THE_GRAIN = {}
 
 # Imported without TensorFlow, as are all commands; a package stands for what is in it.
 LIGHT = (
@@ -90,14 +88,8 @@ LONG = {
     "cueco_tf.data.augment": (260, "one recipe: what is drawn, and what is made of it"),
     "cueco_tf.methods.cueco": (260, "the method with the most parts, and its arguments explained"),
     "cueco_tf.methods.cueco.__init__": (80, "its signature alone has 21 lines"),
-    "cueco_tf.methods.building.build_model": (45, "a line an argument"),
     "cueco_tf.running.training.train": (45, "the story of a run, top to bottom"),
-    "cueco_tf.settings.command_line.build_parser": (170, "an option a field"),
-    "cueco_tf.settings.run._rules": (55, "a rule a field"),
-    "cueco_tf.train.main": (55, "every way in which a training command ends"),
-    "pipelines.benchmarking.step.measure": (70, "all sides of one comparison"),
     "pipelines.enduring.chaos": (265, "kills, phases and the comparison of two runs"),
-    "pipelines.reproduce.build_parser": (45, "two commands' options"),
 }
 
 

@@ -1,16 +1,19 @@
 """A method without queue, clusters or key network: the loss of SimCLR within a batch."""
 
+import dataclasses
+
 import keras
 from keras import ops
 
 from cueco_tf.methods.base import Method, Outcome
 from cueco_tf.parts.clusters import normalize
 from cueco_tf.parts.heads import build_projection_head
-from cueco_tf.parts.resnet import build_encoder
+from cueco_tf.settings.methods import MethodSettings
 
 DIM = 32
 
 
+@keras.saving.register_keras_serializable("tests")
 class TinyMethod(Method):
     """Each view is to be told from the batch's others by its partner."""
 
@@ -29,16 +32,12 @@ class TinyMethod(Method):
         return Outcome(features[0], (loss,))
 
 
-def build(config):
-    """What `build_model` gives for other methods: a compiled model of a resolved configuration."""
-    keras.utils.set_random_seed(config.seed)
-    model = TinyMethod(
-        build_encoder(config.encoder, config.width, config.image_size),
-        augment=config.augment(),
-        total_steps=config.epochs * config.steps_per_epoch,
-        num_classes=config.num_classes,
-        seed=config.seed,
-    )
-    model.compile(optimizer=keras.optimizers.SGD(0.1, momentum=0.9))
-    model.optimizer.build(model.trainable_variables)
-    return model
+@dataclasses.dataclass(frozen=True)
+class TinySettings(MethodSettings):
+    """It has none beside those of every run."""
+
+    title = "Tiny"
+    summary = "each view is to be told from the batch's others by its partner"
+    model = "tiny_method:TinyMethod"
+    terms = {"contrast": "L"}
+    columns = {}

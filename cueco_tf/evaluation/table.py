@@ -1,5 +1,7 @@
 """The scores of a run: their names, and the table that shows them."""
 
+from cueco_tf.settings.methods import class_of
+
 SCORES = {
     "knn_top1": "k-NN top-1, k = 20",
     "knn200_top1": "k-NN top-1, k = 200",
@@ -17,7 +19,7 @@ BASELINES = {"random_": "random encoder", "raw_": "raw pixels"}
 
 def method_of(config):
     """The title of a run's method, and where it was published."""
-    return "CueCo", "https://arxiv.org/abs/2507.12359"
+    return class_of(config.method).title, "https://arxiv.org/abs/2507.12359"
 
 
 def score_table(scores):

@@ -1,6 +1,5 @@
 """What an export says about itself: `manifest.json`."""
 
-import dataclasses
 import hashlib
 import platform
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 from cueco_tf.evaluation.table import method_of
 from cueco_tf.export.reading import FORMAT_VERSION, KERAS, ONNX, SAVED_MODEL
 from cueco_tf.running.run_folder import RunFolder
+from cueco_tf.settings.config_file import to_dict
 
 _HOW_TO_LOAD = {
     ONNX: f'onnxruntime.InferenceSession("{ONNX}").run(None, {{"images": images}})',
@@ -60,7 +60,7 @@ def describe(run, run_path, name, precision, crop, opset, machine):
             "summary": run.summary,
             "evaluation": RunFolder(Path(run_path)).read_evaluation(),
         },
-        "run": {"name": Path(run_path).resolve().name, "config": dataclasses.asdict(run.config)},
+        "run": {"name": Path(run_path).resolve().name, "config": to_dict(run.config)},
         "opset": opset,
         "versions": {
             "python": platform.python_version(),

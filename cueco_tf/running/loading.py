@@ -45,7 +45,7 @@ def load_run(run_dir, weights_only=False):
     if checkpoints.restore(folder.checkpoints, model, weights_only) is None:
         raise RunError(f"{folder.path} has no checkpoint yet: train it first.")
     clusters = read_clusters(folder, model)
-    return Run(config, model, folder.read_metrics(), folder.read_summary(), clusters)
+    return Run(config, model, folder.read_metrics(config), folder.read_summary(), clusters)
 
 
 def load_encoder(run_dir):

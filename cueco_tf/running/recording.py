@@ -10,7 +10,7 @@ from cueco_tf.evaluation.features import knn_accuracy
 from cueco_tf.methods.inference import inference_network, save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
 from cueco_tf.running import checkpoints
-from cueco_tf.running.run_folder import COLUMNS
+from cueco_tf.running.run_folder import columns
 
 
 class KnnMonitor(keras.callbacks.Callback):
@@ -148,9 +148,9 @@ class RunRecorder(keras.callbacks.Callback):
         if steps:
             seconds = self.last_batch_at - self.first_batch_at
             logs["images_per_second"] = steps * self.config.batch_size / seconds
-        rows = [row for row in self.folder.read_metrics() if row["epoch"] <= epoch]
-        row = {name: float(logs[name]) for name in COLUMNS if name in logs}
-        self.folder.write_metrics([*rows, {**row, "epoch": epoch + 1}])
+        rows = [row for row in self.folder.read_metrics(self.config) if row["epoch"] <= epoch]
+        row = {name: float(logs[name]) for name in columns(self.config) if name in logs}
+        self.folder.write_metrics([*rows, {**row, "epoch": epoch + 1}], self.config)
         if self.step == self.total_steps:
             self._snapshot(100)
         self._save()
@@ -173,14 +173,21 @@ class Progress(keras.callbacks.Callback):
     """A progress bar over all steps, a line each epoch, and early on an estimate of the time.
 
     Args:
-        total_steps: integer, the length of training.
+        config: resolved `RunConfig`.
     """
 
     ESTIMATE_AFTER = 10  # steps
 
-    def __init__(self, total_steps):
+    def __init__(self, config):
         super().__init__()
-        self.total_steps = total_steps
+        self.total_steps = config.epochs * config.steps_per_epoch
+        self.cells = (
+            ("loss", "loss", ".3f"),
+            *config.settings.cells(),
+            ("images/s", "images_per_second", ".0f"),
+            ("k-NN", "knn_top1", ".1%"),
+            ("probe", "online_top1", ".1%"),
+        )
         self.bar = None
 
     def on_train_begin(self, logs=None):
@@ -209,18 +216,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         cells = [f"epoch {epoch + 1:4d}"]
-        for title, name, form in (
-            ("loss", "loss", ".3f"),
-            ("L1", "info_nce", ".3f"),
-            ("L2", "centroid_contrast", ".3f"),
-            ("L3", "cluster_variance", ".3f"),
-            ("usage", "usage_entropy", ".2f"),
-            ("dead", "dead_clusters", ".0f"),
-            ("re-seeded", "reseeded_clusters", ".0f"),
-            ("images/s", "images_per_second", ".0f"),
-            ("k-NN", "knn_top1", ".1%"),
-            ("probe", "online_top1", ".1%"),
-        ):
+        for title, name, form in self.cells:
             if name in logs:
                 cells.append(f"{title} {float(logs[name]):{form}}")
         self.bar.write("  ".join(cells))

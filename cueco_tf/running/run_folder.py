@@ -16,25 +16,14 @@ import json
 from pathlib import Path
 
 from cueco_tf.evaluation.table import BASELINES, SCORES
-from cueco_tf.settings.run import RunConfig
+from cueco_tf.settings import config_file
 from cueco_tf.storage import write_atomically
 
-COLUMNS = (
-    "epoch",
-    "loss",
-    "info_nce",
-    "centroid_contrast",
-    "cluster_variance",
-    "learning_rate",
-    "key_momentum",
-    "usage_entropy",
-    "dead_clusters",
-    "reseeded_clusters",
-    "mean_variance",
-    "images_per_second",
-    "knn_top1",
-    "online_top1",
-)
+
+def columns(config):
+    """The columns of a run's metrics.csv, which depend on its method."""
+    first, last = ("epoch", "loss"), ("images_per_second", "knn_top1", "online_top1")
+    return (*first, *config.settings.terms, "learning_rate", *config.settings.columns, *last)
 
 
 class RunError(ValueError):
@@ -93,7 +82,7 @@ class RunFolder:
         """Makes the folder and writes the configuration."""
         self.check_unused()
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.config, config.save)
+        write_atomically(self.config, lambda path: config_file.save(config, path))
         self.mend()
 
     def check_same(self, saved, wanted):
@@ -126,12 +115,15 @@ class RunFolder:
         if not self.config.is_file():
             raise RunError(f"{self.path} is not a run folder: it holds no config.json.")
         try:
-            return RunConfig.load(self.config)
+            return config_file.load(self.config)
         except (ValueError, TypeError, AttributeError) as error:
             raise RunError(f"{self.config} cannot be read: {error}") from error
 
-    def read_metrics(self):
+    def read_metrics(self, config):
         """The rows of metrics.csv: dicts of numbers by column, None for an empty cell.
+
+        Args:
+            config: the run's `RunConfig`.
 
         Raises:
             RunError: for a file that is damaged.
@@ -147,19 +139,25 @@ class RunFolder:
                 ]
         except (ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{self.metrics} cannot be read: {error}") from error
-        if set(reader.fieldnames or ()) != set(COLUMNS):
-            raise RunError(f"{self.metrics} should have the columns {', '.join(COLUMNS)}.")
+        names = columns(config)
+        if set(reader.fieldnames or ()) != set(names):
+            raise RunError(f"{self.metrics} should have the columns {', '.join(names)}.")
         epochs = [row["epoch"] for row in rows]
         if None in epochs or epochs != sorted(set(epochs)):
             raise RunError(f"{self.metrics} cannot be read: its epochs should rise.")
         return rows
 
-    def write_metrics(self, rows):
-        """Writes all rows anew, so that a row is never half there and never there twice."""
+    def write_metrics(self, rows, config):
+        """Writes all rows anew, so that a row is never half there and never there twice.
+
+        Args:
+            rows: dicts of numbers by column; what is missing becomes an empty cell.
+            config: the run's `RunConfig`.
+        """
 
         def write(path):
             with open(path, "w", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS, restval="")
+                writer = csv.DictWriter(file, columns(config), restval="")
                 writer.writeheader()
                 writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
 

@@ -69,7 +69,7 @@ def train(config, folder, data_dir, resume, workers):
         _introduce(config, images, model, folder)
 
     with _StopSignal() as stop:
-        progress = Progress(config.epochs * config.steps_per_epoch)
+        progress = Progress(config)
         callbacks = _callbacks(config, images, folder, progress, stop, workers)
         if int(model.step.numpy()) % config.steps_per_epoch:
             callbacks.append(ResumedMeans(put_means_back))
@@ -152,7 +152,7 @@ def _callbacks(config, images, folder, progress, stop, workers):
 
 def _introduce(config, images, model, folder):
     """Prints what is about to happen."""
-    for name, value in dataclasses.asdict(config).items():
+    for name, value in config.flat().items():
         print(f"  {name:22} {value}")
     encoder, head = model.encoder.count_params(), model.head.count_params()
     kind = "held-out" if config.holdout else "test"
@@ -205,7 +205,7 @@ def _finish(config, images, model, folder):
                 scores |= {f"raw_{name}": value for name, value in raw.items()}
         except ValueError as error:  # too few images, or a single class among them
             print(f"No k-NN, linear and k-means scores: {error}")
-    last = folder.read_metrics()[-1]
+    last = folder.read_metrics(config)[-1]
     summary = scores | {
         "method": method_of(config)[0],
         "dataset": config.dataset,

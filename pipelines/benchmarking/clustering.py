@@ -5,7 +5,7 @@ update, usage, re-seeding or k-means. CueCo's clusters have started, and a measu
 steps as lie between two k-means, so that each holds one.
 """
 
-from cueco_tf.settings.run import RunConfig
+from cueco_tf.settings.methods import CueCoSettings
 from pipelines.benchmarking import bare_step
 from pipelines.benchmarking.measuring import Findings, alternate
 
@@ -14,7 +14,7 @@ ROUNDS = 9
 
 def add_options(parser):
     """Its part of the command line."""
-    bare_step.add_options(parser, steps=RunConfig.refresh_steps)
+    bare_step.add_options(parser, steps=CueCoSettings.refresh_steps)
     parser.add_argument("--clusters", type=int, default=100, help="L (default: 100)")
     parser.add_argument("--queue-size", type=int, default=4096, help="K (default: 4096)")
 

@@ -40,11 +40,6 @@ def measure(options):
     """
     if options.encoder == "resnet50":
         raise ValueError("--encoder should be resnet10, resnet18 or resnet34: PyTorch's has these.")
-    import tensorflow as tf
-
-    from cueco_tf.parts import losses
-    from cueco_tf.parts.clusters import normalize
-
     try:
         import torch
 
@@ -52,15 +47,10 @@ def measure(options):
     except ImportError as error:
         raise ImportError(f'PyTorch is missing ({error}): pip install ".[bench]"') from error
     torch.set_num_threads(cores())
-    size = options.batch_size
     model = bare_step.build(options, loss_weights=(1, 0, 0), queue_size=4096)
     bare_step.start_clusters(model)
-    views = bare_step.random_views(size)
-    queries = normalize(model.head(model.encoder(views[0], training=True), training=True))
-    keys = normalize(model.key_head(model.key_encoder(views[1])))
-    own = float(
-        tf.reduce_mean(losses.info_nce(queries, keys, model.memory.queue.value, model.temperature))
-    )
+    views = bare_step.random_views(options.batch_size)
+    own = _first_loss(model, views)
     moco = torch_moco.TorchMoCo(options.encoder, options.width, model)
     torch_views = [torch_moco.to_torch(view) for view in views]
     other = moco.first_loss(*torch_views)
@@ -68,31 +58,8 @@ def measure(options):
         raise ValueError(f"The two sides compute different losses: {own:.6f}, PyTorch {other:.6f}.")
     if options.compile:
         moco.compile()
-
-    batches = bare_step.endless(views)
-    square = tf.random.stateless_uniform((_MATRIX, _MATRIX), (0, 0))
     flops = 4 * forward_flops(model.encoder, model.head)  # forward and key forward, backward twice
-
-    def pytorch():
-        start = time.monotonic()
-        for _ in range(options.steps):
-            moco(*torch_views)
-        return options.steps * size / (time.monotonic() - start)
-
-    def peak():
-        start = time.monotonic()
-        for _ in range(4):
-            tf.linalg.matmul(square, square)[0, 0].numpy()
-        return 4 * 2 * _MATRIX**3 / (time.monotonic() - start) / flops
-
-    sides = {
-        "PyTorch": pytorch,
-        "CueCo": lambda: bare_step.rate(model, batches, options.steps, size),
-        "matrix product": peak,
-    }
-    for side in sides.values():
-        side()  # builds graphs and fills caches
-    both = alternate("training step", "images/s", sides, options.rounds)
+    both = _race(options, model, views, lambda: moco(*torch_views), flops)
     return Findings(
         bare_step.settings(options) | {"torch_compile": options.compile},
         (
@@ -106,6 +73,48 @@ def measure(options):
             "peak, GFLOP/s": max(both.values["matrix product"]) * flops / 1e9,
         },
     )
+
+
+def _first_loss(model, views):
+    """The contrastive loss of a batch, as the first step computes it."""
+    from keras import ops
+
+    from cueco_tf.parts import losses
+    from cueco_tf.parts.clusters import normalize
+
+    queries = normalize(model.head(model.encoder(views[0], training=True), training=True))
+    keys = normalize(model.key_head(model.key_encoder(views[1])))
+    queue = model.memory.queue.value
+    return float(ops.mean(losses.info_nce(queries, keys, queue, model.temperature)))
+
+
+def _race(options, model, views, torch_step, flops):
+    """The rates of both sides and of the matrix product, in turn, in images/s."""
+    import tensorflow as tf
+
+    batches = bare_step.endless(views)
+    square = tf.random.stateless_uniform((_MATRIX, _MATRIX), (0, 0))
+
+    def pytorch():
+        start = time.monotonic()
+        for _ in range(options.steps):
+            torch_step()
+        return options.steps * options.batch_size / (time.monotonic() - start)
+
+    def peak():
+        start = time.monotonic()
+        for _ in range(4):
+            tf.linalg.matmul(square, square)[0, 0].numpy()
+        return 4 * 2 * _MATRIX**3 / (time.monotonic() - start) / flops
+
+    sides = {
+        "PyTorch": pytorch,
+        "CueCo": lambda: bare_step.rate(model, batches, options.steps, options.batch_size),
+        "matrix product": peak,
+    }
+    for side in sides.values():
+        side()  # builds graphs and fills caches
+    return alternate("training step", "images/s", sides, options.rounds)
 
 
 def forward_flops(*networks):

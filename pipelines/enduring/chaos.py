@@ -123,7 +123,8 @@ def compare(one, other):
         or arrays[0][name].tobytes() != arrays[1][name].tobytes()
     ]
     metrics = [
-        [{**row, "images_per_second": None} for row in run.read_metrics()] for run in (one, other)
+        [{**row, "images_per_second": None} for row in run.read_metrics(run.read_config())]
+        for run in (one, other)
     ]
     summaries = [run.read_summary() for run in (one, other)]
     recorded = [int(row["epoch"]) for row in metrics[1]]

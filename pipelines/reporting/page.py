@@ -4,7 +4,6 @@ The markup is in `page.html`, a Jinja template that escapes whatever is put into
 `page.js` go into the page as they are.
 """
 
-import dataclasses
 import math
 from importlib import resources
 
@@ -51,7 +50,7 @@ def build(findings, figures, split):
         },
         score_columns=list(_COLUMNS.values()),
         scores=list(_scores(findings.scores)),
-        settings=dataclasses.asdict(findings.config),
+        settings=findings.config.flat(),
         metrics=[[_number(row[name]) for name in columns] for row in findings.metrics],
         metric_names=columns,
         map=_map(findings, split),

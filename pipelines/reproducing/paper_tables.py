@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from cueco_tf.running.run_folder import RunError, RunFolder
+from cueco_tf.settings.command_line import to_arguments
 from cueco_tf.settings.run import RunConfig
 
 
@@ -107,15 +108,15 @@ def cells(table, scale, seeds, runs, epochs=None):
             options["epochs"] = epochs or options["epochs"]
             name = f"{options['dataset']}-{scale}-{options['epochs']}epochs"
             folder = RunFolder(Path(runs, f"{name}-{'+'.join(row.losses)}-seed{seed}"))
-            train = ["cueco_tf.train"]
-            for option, value in options.items():
-                train += [f"--{option.replace('_', '-')}", str(value)]
-            weights = zip(_ALL, RunConfig.for_dataset(row.dataset).loss_weights, strict=True)
-            on = tuple(weight if term in row.losses else 0.0 for term, weight in weights)
-            train += ["--loss-weights", *(f"{weight:g}" for weight in on)]
-            config = RunConfig.for_dataset(**options, loss_weights=on)
+            weights = RunConfig.for_dataset(row.dataset).settings.loss_weights
+            options["loss_weights"] = tuple(
+                weight if term in row.losses else 0.0
+                for term, weight in zip(_ALL, weights, strict=True)
+            )
+            config = RunConfig.for_dataset(**options)
+            train = ("cueco_tf.train", *to_arguments(options))
             evaluate = ("pipelines.evaluate", "--no-baselines", "--protocol", protocol)
-            made.append(Cell(row, config, folder, tuple(train), evaluate, protocol))
+            made.append(Cell(row, config, folder, train, evaluate, protocol))
     return made
 
 

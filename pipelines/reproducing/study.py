@@ -7,7 +7,9 @@ import shlex
 from pathlib import Path
 
 from cueco_tf.running.run_folder import RunFolder
-from cueco_tf.settings.run import ConfigError, RunConfig
+from cueco_tf.settings.command_line import to_arguments
+from cueco_tf.settings.fields import ConfigError
+from cueco_tf.settings.run import RunConfig
 
 _PARTS = {"common": dict, "seeds": list, "variants": list}
 
@@ -88,7 +90,7 @@ def read_trials(path, runs):
             raise StudyError(f"The grid {path} cannot be run: {error}") from error
         words = "-".join(f"{name}={_text(value, '+')}" for name, value in variant.items())
         folder = RunFolder(Path(runs, f"{Path(path).stem}-{words}-seed{seed}"))
-        trials.append(Trial(variant, config, folder, _command(options)))
+        trials.append(Trial(variant, config, folder, ("cueco_tf.train", *to_arguments(options))))
     if len({trial.folder.path for trial in trials}) < len(trials) or not trials:
         raise StudyError(
             f"The grid {path} should hold variants that differ, and seeds that differ."
@@ -110,12 +112,3 @@ def _text(value, separator=" "):
     if isinstance(value, list):
         return separator.join(_text(part) for part in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _command(options):
-    arguments = ["cueco_tf.train"]
-    for name, value in options.items():
-        arguments.append(f"--{name.replace('_', '-')}")
-        if value is not True:
-            arguments += _text(value).split()
-    return tuple(arguments)

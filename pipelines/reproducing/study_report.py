@@ -56,7 +56,7 @@ def _values(group, name):
 
 def _hours(trial):
     """Hours of training, from the rate of each epoch; scoring comes on top."""
-    rates = [row["images_per_second"] for row in trial.folder.read_metrics()]
+    rates = [row["images_per_second"] for row in trial.folder.read_metrics(trial.config)]
     images = trial.folder.read_config().train_images if rates else 0
     return sum(images / rate for rate in rates if rate) / 3600
 
@@ -143,7 +143,8 @@ def draw_study(groups):
         share = (number - 1) / max(len(groups) - 2, 1)
         colour = COLOURS["ink"] if number == 0 else scale(0.95 * share)
         for trial in group:
-            watched = [row for row in trial.folder.read_metrics() if row["knn_top1"] is not None]
+            rows = trial.folder.read_metrics(trial.config)
+            watched = [row for row in rows if row["knn_top1"] is not None]
             curve.plot(
                 [row["epoch"] for row in watched],
                 [100 * row["knn_top1"] for row in watched],

@@ -11,7 +11,8 @@ from cueco_tf import CueCo
 from cueco_tf.methods.building import build_model
 from cueco_tf.parts.batch_norm import FusedBatchNormalization
 from cueco_tf.running import checkpoints
-from cueco_tf.settings.run import ConfigError, RunConfig
+from cueco_tf.settings.fields import ConfigError
+from cueco_tf.settings.run import RunConfig
 
 STEPS = 8
 PER_STEP = ("loss", "usage_entropy", "mean_variance")

@@ -1,6 +1,5 @@
 """Whatever passes validation gives finite results; whatever does not is refused by name."""
 
-import dataclasses
 import math
 from collections import deque
 
@@ -8,13 +7,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cueco_tf import CueCo
 from cueco_tf.parts import clusters, losses
 from cueco_tf.parts.queue import KeyQueue
-from cueco_tf.settings.run import ConfigError, RunConfig
+from cueco_tf.settings.fields import ConfigError
+from cueco_tf.settings.methods import CueCoSettings
 
 counts = st.integers(1, 9)
 seeds = st.integers(0, 2**32 - 1)
@@ -67,12 +67,12 @@ def test_temperatures_out_of_range_are_refused_by_name(temperature):
     with pytest.raises(ValueError, match="`temperature` should be"):
         losses.centroid_contrast(x, x, assignments, temperature)
     with pytest.raises(ConfigError, match="--temperature should be"):
-        RunConfig("digits", temperature=temperature)
+        CueCoSettings(temperature=temperature)
 
 
 def test_the_least_temperature_is_allowed():
-    config = RunConfig("digits", temperature=losses.MINIMUM_TEMPERATURE)
-    assert config.temperature == losses.MINIMUM_TEMPERATURE
+    settings = CueCoSettings(temperature=losses.MINIMUM_TEMPERATURE)
+    assert settings.temperature == losses.MINIMUM_TEMPERATURE
 
 
 @given(st.integers(1, 20), counts, st.lists(st.integers(1, 50), max_size=6), seeds)
@@ -116,45 +116,6 @@ def test_clusters_stay_finite_and_their_usage_a_share(seed, number, dim, batch, 
         assert 0 <= float(clusters.usage_entropy(usage)) <= 1 + 1e-5
     were_dead = np.asarray(clusters.is_dead(moved[2]))
     assert not np.asarray(clusters.is_dead(mended[2]))[were_dead].any()
-
-
-# What may be said of a field: values in and out of its range, of its own and of other types.
-some_numbers = st.integers(-3, 40) | st.integers() | st.floats() | st.sampled_from([10**400, 2**31])
-anything = st.one_of(
-    some_numbers,
-    st.booleans(),
-    st.none(),
-    st.text(max_size=5),
-    st.lists(st.floats(0, 1) | some_numbers, max_size=4),
-    st.dictionaries(st.text(max_size=2), some_numbers, max_size=2),
-    st.sampled_from(["digits", "folder:x", "resnet18", "query", [0.2, 1], [1, 0.3, 0], [0.4] * 4]),
-)
-names = st.sampled_from([field.name for field in dataclasses.fields(RunConfig)])
-
-
-@given(st.dictionaries(names, anything, max_size=3), st.integers(2, 60), st.integers(8, 224))
-@example({"learning_rate": 1e300}, 9, 8)
-@example({"loss_weights": [1e300, 0, 0]}, 9, 8)
-@example({"jitter": [1e300, 0, 0, 0]}, 9, 8)
-def test_a_configuration_is_usable_or_names_the_wrong_field(values, images, size):
-    try:
-        made = RunConfig(**{"dataset": "digits", **values})
-        resolved = made.resolve(images, size, None)
-    except ConfigError as error:
-        assert error.name in {field.name for field in dataclasses.fields(RunConfig)}
-        text = str(error)
-        assert text.startswith("--" + error.name.replace("_", "-")) and "\n" not in text
-        assert error.name in {*values, "clusters", "warmup_epochs"}, "a field that was in order"
-        return
-    assert 2 <= resolved.clusters <= resolved.queue_size <= images
-    assert resolved.steps_per_epoch >= 1 and resolved.epochs * resolved.steps_per_epoch < 2**63
-    for field in dataclasses.fields(RunConfig):
-        value = getattr(resolved, field.name)
-        if field.type is tuple:
-            assert value and finite(np.float32(value))
-        elif isinstance(value, float):
-            assert math.isfinite(value) and math.isfinite(np.float32(value)), field.name
-    resolved.augment()  # its own checks agree
 
 
 @given(

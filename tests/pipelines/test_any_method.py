@@ -1,6 +1,8 @@
 """Every command of a run whose method has no queue, no clusters and no key network."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import onnx
@@ -13,8 +15,9 @@ import cueco_tf
 from cueco_tf import train
 from cueco_tf.evaluation.table import SCORES
 from cueco_tf.methods.inference import inference_network
-from cueco_tf.running import clusters, loading, training
+from cueco_tf.running import clusters
 from cueco_tf.running.run_folder import RunError, RunFolder
+from cueco_tf.settings.methods import METHODS
 from pipelines import embed, evaluate, export, report, search
 
 pytestmark = pytest.mark.slow
@@ -27,10 +30,9 @@ def run(command, *arguments):
 
 @pytest.fixture(scope="module")
 def registered():
-    """The tiny method in the place of the registered ones."""
+    """The tiny method in CueCo's place: which names there are is fixed at import."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "build_model", tiny_method.build)
-        patch.setattr(loading, "build_model", tiny_method.build)
+        patch.setitem(METHODS, "cueco", tiny_method.TinySettings)
         yield
 
 
@@ -106,13 +108,14 @@ def test_it_is_evaluated_without_centroids(folder, tmp_path, capsys):
     summary = json.loads((folder / "summary.json").read_text())
     for name in ("knn_top1", "knn200_top1", "online_top1"):
         assert scores[name] == pytest.approx(summary[name])
-    assert "own centroids" not in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert "own centroids" not in table and re.search(r"test split, % +Tiny\n", table)
 
 
 def test_its_report_says_what_the_clusters_are(folder):
     run(report, folder, "--images", 300)
     text = (folder / "report" / "index.html").read_text()
-    assert "100 clusters (k-means of z)" in text and "learns no clusters" in text
+    assert "100 clusters (k-means of z)" in text and "Tiny learns no clusters" in text
     assert text.count('<li id="cluster-') == 100 and "own centroids" not in text
     figures = {path.stem for path in (folder / "report").glob("*.png")}
     assert {"losses", "accuracy", "learning_rate", "similarity", "map", "clusters"} <= figures
@@ -156,8 +159,6 @@ def test_its_embeddings_are_sorted_and_searched(exported, digits, tmp_path, caps
 
 
 def test_an_unfinished_run_has_no_clusters_yet_and_a_report_without_them(folder, tmp_path):
-    import shutil
-
     path = tmp_path / "run"
     shutil.copytree(folder, path)
     shutil.rmtree(path / "report", ignore_errors=True)

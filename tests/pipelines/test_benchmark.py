@@ -129,7 +129,10 @@ assert not {"tensorflow", "keras", "torch"} & set(sys.modules)
     [
         (["inference", "nowhere"], "nowhere is not an export"),
         (["training", "--dataset", "cifar"], "--dataset should be one of"),
-        (["clustering", "--clusters", "9", "--queue-size", "8"], "--clusters should be at most"),
+        (
+            ["clustering", "--clusters", "9", "--queue-size", "8"],
+            "--clusters should be in [2, queue_size=8]",
+        ),
         (["step", "--encoder", "resnet50"], "--encoder should be resnet10, resnet18 or resnet34"),
     ],
 )

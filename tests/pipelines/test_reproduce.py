@@ -8,11 +8,10 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 
 import pytest
 
-from cueco_tf.settings.command_line import build_parser
+from cueco_tf.settings.command_line import parse
 from cueco_tf.settings.run import RunConfig
 from pipelines import reproduce
 from pipelines.reproducing.paper_tables import SCALES, TABLES, cells, rows
@@ -34,10 +33,12 @@ def test_every_cell_is_an_ordinary_training_command(tmp_path):
             for cell in made:
                 command = next(cell.commands())
                 assert str(tmp_path) not in command
-                options = vars(build_parser().parse_args(command.split()[3:]))
-                given = {name: options[name] for name in options if name in asdict(cell.config)}
+                options = parse(command.split()[3:])
+                given = {name: options[name] for name in options if name in cell.config.flat()}
                 assert RunConfig.for_dataset(**given) == cell.config
-                weights = dict(zip(("L1", "L2", "L3"), cell.config.loss_weights, strict=True))
+                weights = dict(
+                    zip(("L1", "L2", "L3"), cell.config.settings.loss_weights, strict=True)
+                )
                 assert {name for name, weight in weights.items() if weight} == set(cell.row.losses)
     paper = cells("table3", "paper", [0], tmp_path)[0]
     assert paper.config.epochs == 1000 and paper.protocol == "sgd"
@@ -122,7 +123,8 @@ def test_a_stopped_table_goes_on_to_the_end(tmp_path):
     before = (run / "evaluation.json").stat().st_mtime_ns
 
     config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps(config | {"temperature": 0.5}))
+    config["settings"]["temperature"] = 0.5
+    (run / "config.json").write_text(json.dumps(config))
     third = start(*options[:-1], tmp_path / "none")
     _, err = third.communicate()
     assert third.returncode == 2 and "temperature: the run has 0.5, received 0.2" in err

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import shlex
+from pathlib import Path
 
 import matplotlib
 import pytest
 from conftest import module
 
-from cueco_tf.settings.command_line import build_parser
+from cueco_tf.settings.command_line import parse
 from cueco_tf.settings.run import RunConfig
 from pipelines.reporting.style import STYLE
 from pipelines.reproducing.study import StudyError, read_trials
@@ -29,17 +31,45 @@ def test_a_grid_is_every_combination_once_a_seed(tmp_path):
     ]
     trials = read_trials(write(tmp_path / "g.json", variants=variants, seeds=[4, 5]), tmp_path)
     assert [trial.config.seed for trial in trials] == [4] * 5 + [5] * 5
-    found = [(trial.config.clusters, trial.config.assign_by) for trial in trials[1:5]]
+    found = [
+        (trial.config.settings.clusters, trial.config.settings.assign_by) for trial in trials[1:5]
+    ]
     assert found == [(10, "key"), (10, "query"), (30, "key"), (30, "query")]
     assert trials[0].title == "loss_weights 1 0 0"
     assert trials[1].title == "clusters 10, assign_by key, centroid_temperature 0.1"
     assert len({trial.folder.path for trial in trials}) == 10
     for trial in trials:  # what is printed is what is run
-        options = vars(build_parser().parse_args(trial.typed().split()[3:]))
-        known = vars(trial.config)
+        options = parse(trial.typed().split()[3:])
+        known = trial.config.flat()
         given = {name: value for name, value in options.items() if name in known}
         assert RunConfig.for_dataset(**given) == trial.config
         assert str(tmp_path) not in trial.typed()
+
+
+def test_any_option_may_vary_and_its_command_gives_the_same_configuration(tmp_path):
+    common = {"dataset": "folder:my photos", "learning_rate": 0.123456789, "clusters": None}
+    variants = [
+        {"jit": [False, True], "key_momentum": [[0.9, 1]], "hidden_dim": [64]},
+        {"flip": [0], "jitter": [[0.1, 0.2, 0.3, 0.4]], "momentum": [0.8], "symmetric": [True]},
+    ]
+    trials = read_trials(write(tmp_path / "g.json", common=common, variants=variants), tmp_path)
+    assert [trial.config.jit for trial in trials] == [False, True, False]
+    for trial in trials:
+        options = parse(shlex.split(trial.typed())[3:])
+        options = {name: options[name] for name in trial.config.flat() if name in options}
+        assert RunConfig.for_dataset(**options) == trial.config
+        assert trial.config.learning_rate == 0.123456789
+    assert " 'folder:my photos' " in trials[0].typed() and " --no-jit " in trials[0].typed()
+
+
+def test_the_grids_of_the_results_can_still_be_run(tmp_path):
+    grids = sorted((Path(__file__).parents[2] / "docs" / "results").glob("*.json"))
+    assert len(grids) >= 7
+    for grid in grids:
+        for trial in read_trials(grid, tmp_path):
+            options = parse(list(trial.train()[1:]))
+            options = {name: options[name] for name in trial.config.flat() if name in options}
+            assert RunConfig.for_dataset(**options) == trial.config
 
 
 @pytest.mark.parametrize(
@@ -48,8 +78,11 @@ def test_a_grid_is_every_combination_once_a_seed(tmp_path):
         ({"variants": []}, "variants that differ"),
         ({"seeds": [0, 0]}, "seeds that differ"),
         ({"variants": [{"clusters": 10}]}, "list of values"),
-        ({"variants": [{"clusters": [1]}]}, "--clusters should be at least 2"),
-        ({"variants": [{"cluster": [10]}]}, "cannot be run: .*cluster"),
+        ({"variants": [{"clusters": [1]}]}, r"--clusters should be in \[2, queue_size=1024\]"),
+        ({"variants": [{"cluster": [10]}]}, "cannot be run: .* CueCo has no option cluster"),
+        ({"variants": [{"num_classes": [10]}]}, "cannot be run: .* no option num_classes"),
+        ({"common": {"dataset": 5}}, "--dataset should be text"),
+        ({"common": {"dataset": "digits", "method": "nosuch"}}, "--method should be one of cueco"),
         ({"variants": {"clusters": [10]}}, "`variants` in .* should be a list. Received: {"),
         ({"seeds": 0}, "`seeds` in .* should be a list. Received: 0"),
         ({"common": None}, "`common` in .* should be an object. Received: None"),

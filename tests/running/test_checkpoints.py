@@ -172,3 +172,36 @@ def test_a_folder_that_cannot_be_moved_is_reported_and_the_old_one_stands(tmp_pa
             (folder / "kept").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["kept"]
+
+
+def test_a_saver_writes_the_state_of_the_moment_beside_what_goes_on(tmp_path):
+    model, saver = make(), checkpoints.Saver(tmp_path)
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        if variable.dtype == "float32":
+            variable.assign(rng.normal(size=variable.shape))
+    model.step.assign(7)
+    expected = state(model)
+    saver.save(model)
+    for variable in model.weights:  # training goes on while it writes
+        variable.assign(variable * 0)
+    saver.wait()
+    assert [path.name for path in checkpoints.find(tmp_path)] == ["step-000000007.npz"]
+    assert_restored(tmp_path, expected)
+
+
+def test_a_saver_raises_what_stopped_it_and_leaves_the_checkpoint_before(tmp_path):
+    model, saver = make(), checkpoints.Saver(tmp_path)
+    model.step.assign(1)
+    saver.save(model)
+    model.step.assign(2)
+    model.head.weights[0].assign(model.head.weights[0] * np.nan)
+    saver.save(model)
+    with pytest.raises(FloatingPointError, match="At step 2 the state is no longer finite"):
+        saver.wait()
+    saver.wait()  # it is told once
+    assert [path.name for path in checkpoints.find(tmp_path)] == ["step-000000001.npz"]
+    gone = checkpoints.Saver(tmp_path / "no folder")
+    gone.save(make())
+    with pytest.raises(OSError, match="No such file"):
+        gone.save(make())

@@ -1,7 +1,6 @@
 """Nonsense in `config.json` and on the command line: one line for the user, never a traceback."""
 
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -16,10 +15,14 @@ from hypothesis import strategies as st
 
 from cueco_tf import train
 from cueco_tf.running.run_folder import RunError, RunFolder
+from cueco_tf.settings.command_line import build_parser
+from cueco_tf.settings.config_file import to_dict
 from cueco_tf.settings.run import RunConfig
 
-GOOD = dataclasses.asdict(RunConfig.for_dataset("digits").resolve(1437, 16, 10))
-FIELDS = st.sampled_from(sorted(GOOD))
+CONFIG = RunConfig.for_dataset("digits").resolve(1437, 16, 10)
+GOOD = to_dict(CONFIG)
+NAMES = sorted({**GOOD, **CONFIG.flat()})
+FIELDS = st.sampled_from(NAMES)
 NUMBERS = st.integers() | st.floats() | st.sampled_from([10**30, -(10**400), 1e308, 0, -1])
 VALUES = st.recursive(
     NUMBERS | st.none() | st.booleans() | st.text(max_size=9),
@@ -27,6 +30,18 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 WRONG_TYPES = {"a text": "x", "a list": [[]], "an object": {}, "huge": 10**400}
+
+
+def altered(changed, left_out=()):
+    """A configuration file whose fields, the method's settings among them, have these values."""
+    parts = ({**GOOD, "settings": None}, GOOD["settings"])
+    made = [
+        {name: changed.get(name, value) for name, value in part.items() if name not in left_out}
+        for part in parts
+    ]
+    if "settings" in made[0] and "settings" not in changed:
+        made[0]["settings"] = made[1]
+    return made[0]
 
 
 def main(*arguments):
@@ -53,14 +68,13 @@ def check_refused_or_valid(content):
             assert main("--run-dir", folder, "--resume") == (2, f"error: {error}\n")
             assert [path.name for path in Path(folder).iterdir()] == ["config.json"]
             return None
-    assert json.loads(json.dumps(dataclasses.asdict(config))).keys() == GOOD.keys()
+    assert to_dict(config).keys() == GOOD.keys()
     return config
 
 
 @given(st.dictionaries(FIELDS, VALUES, max_size=3), st.lists(FIELDS, max_size=2))
 def test_changed_fields_of_a_configuration(changed, left_out):
-    fields = {name: v for name, v in {**GOOD, **changed}.items() if name not in left_out}
-    check_refused_or_valid(json.dumps(fields).encode())
+    check_refused_or_valid(json.dumps(altered(changed, left_out)).encode())
 
 
 @given(st.binary(max_size=60) | VALUES.map(lambda value: json.dumps(value).encode()))
@@ -74,7 +88,7 @@ def test_what_is_no_configuration_is_refused(content):
     assert check_refused_or_valid(content) is None
 
 
-@given(st.integers(0, 600), st.integers(0, 7))
+@given(st.integers(0, 1200), st.integers(0, 7))
 def test_cut_off_and_flipped_configurations(place, bit):
     whole = json.dumps(GOOD, indent=2).encode()
     assert check_refused_or_valid(whole[: place % len(whole)]) is None
@@ -84,24 +98,29 @@ def test_cut_off_and_flipped_configurations(place, bit):
 
 
 @pytest.mark.parametrize("value", WRONG_TYPES.values(), ids=WRONG_TYPES)
-@pytest.mark.parametrize("name", sorted(GOOD))
+@pytest.mark.parametrize("name", sorted(CONFIG.flat()))
 def test_a_wrong_type_is_refused_by_the_name_of_its_field(name, value, tmp_path):
     run = RunFolder(tmp_path)
-    if value == "x" and name in ("dataset", "encoder", "assign_by", "fingerprint"):
+    if value == "x" and name in ("dataset", "method", "encoder", "assign_by", "fingerprint"):
         value = 7
-    run.config.write_text(json.dumps({**GOOD, name: value}))
+    run.config.write_text(json.dumps(altered({name: value})))
     with pytest.raises(RunError, match=f"--{name.replace('_', '-')} should be"):
         run.read_config()
 
 
 def test_a_field_that_is_there_twice_is_refused(tmp_path):
     run = RunFolder(tmp_path)
-    run.config.write_text(json.dumps(GOOD)[:-1] + ', "epochs": 3}')
-    with pytest.raises(RunError, match="epochs more than once"):
-        run.read_config()
+    text = json.dumps(GOOD)
+    for twice in (
+        text[:-1] + ', "epochs": 3}',
+        text.replace('"clusters"', '"epochs": 3, "epochs"'),
+    ):
+        run.config.write_text(twice)
+        with pytest.raises(RunError, match="epochs more than once"):
+            run.read_config()
 
 
-OPTIONS = st.sampled_from([*train.build_parser()._option_string_actions, "--no-such-option", "--"])
+OPTIONS = st.sampled_from([*build_parser()._option_string_actions, "--no-such-option", "--"])
 WORDS = st.one_of(
     NUMBERS.map(str),
     st.text(max_size=8),

@@ -3,7 +3,10 @@ import json
 import pytest
 
 from cueco_tf.evaluation.table import score_table
-from cueco_tf.running.run_folder import COLUMNS, RunError, RunFolder
+from cueco_tf.running.run_folder import RunError, RunFolder, columns
+from cueco_tf.settings.run import RunConfig
+
+CONFIG = RunConfig("digits")
 
 
 @pytest.fixture
@@ -29,14 +32,14 @@ def test_damaged_scores_are_named(folder, text):
 
 @pytest.mark.parametrize("row", ["1," + "x," * 13, "1," * 20, "epoch"])
 def test_damaged_metrics_are_named(folder, row):
-    folder.write_metrics([{"epoch": 1, "loss": 2.5}])
-    assert folder.read_metrics()[0]["loss"] == 2.5
-    folder.metrics.write_text(",".join(COLUMNS) + "\n" + row + "\n")
+    folder.write_metrics([{"epoch": 1, "loss": 2.5}], CONFIG)
+    assert folder.read_metrics(CONFIG)[0]["loss"] == 2.5
+    folder.metrics.write_text(",".join(columns(CONFIG)) + "\n" + row + "\n")
     with pytest.raises(RunError, match=r"metrics\.csv cannot be read"):
-        folder.read_metrics()
+        folder.read_metrics(CONFIG)
     folder.metrics.write_text("epoch,loss\n1,2\n")
     with pytest.raises(RunError, match="should have the columns"):
-        folder.read_metrics()
+        folder.read_metrics(CONFIG)
 
 
 def test_the_table_shows_what_is_there():

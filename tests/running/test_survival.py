@@ -63,13 +63,13 @@ def test_a_nan_in_a_batch_stops_the_run_and_spoils_no_checkpoint(config, tmp_pat
     with pytest.raises(FloatingPointError, match=r"no longer finite at step [56]"):
         fit(model, folder, config, digits, poisoned=4)
     assert [path.name for path in checkpoints.find(folder.checkpoints)] == ["step-000000003.npz"]
-    assert [row["epoch"] for row in folder.read_metrics()] == [1]
+    assert [row["epoch"] for row in folder.read_metrics(config)] == [1]
 
     assert checkpoints.restore(folder.checkpoints, model) is not None
     assert int(model.step.numpy()) == 3
     fit(model, folder, config, digits)
     assert all(np.isfinite(weight.numpy()).all() for weight in model.weights)
-    assert [row["epoch"] for row in folder.read_metrics()] == [1, 2, 3]
+    assert [row["epoch"] for row in folder.read_metrics(config)] == [1, 2, 3]
 
 
 @pytest.fixture
@@ -135,18 +135,18 @@ def test_an_image_that_goes_while_training_is_named_and_can_come_back(photos, tm
     process = train("--run-dir", folder.path, "--resume")
     _, error = process.communicate()
     assert process.returncode == 0, error
-    assert [row["epoch"] for row in folder.read_metrics()] == list(range(1, 9))
+    assert [row["epoch"] for row in folder.read_metrics(folder.read_config())] == list(range(1, 9))
 
 
-def test_metrics_whose_epochs_do_not_rise_are_refused(tmp_path):
+def test_metrics_whose_epochs_do_not_rise_are_refused(config, tmp_path):
     folder = RunFolder(tmp_path)
     for epochs in ([1, 1], [2, 1], [1, 2, 2]):
-        folder.write_metrics([{"epoch": epoch} for epoch in epochs])
+        folder.write_metrics([{"epoch": epoch} for epoch in epochs], config)
         with pytest.raises(RunError, match="its epochs should rise"):
-            folder.read_metrics()
+            folder.read_metrics(config)
     folder.metrics.write_bytes(folder.metrics.read_bytes() + b"\xff")
     with pytest.raises(RunError, match=r"metrics\.csv cannot be read"):
-        folder.read_metrics()
+        folder.read_metrics(config)
 
 
 def test_a_run_that_was_killed_at_its_creation_starts_anew(config, tmp_path):

@@ -13,8 +13,8 @@ import pytest
 
 import cueco_tf
 from cueco_tf.running import checkpoints
-from cueco_tf.running.run_folder import COLUMNS, RunError, RunFolder
-from cueco_tf.settings.run import ConfigError, RunConfig
+from cueco_tf.running.run_folder import RunError, RunFolder, columns
+from cueco_tf.settings.run import RunConfig
 
 TINY = [
     *("--dataset", "digits", "--width", "8", "--batch-size", "256", "--queue-size", "300"),
@@ -90,10 +90,13 @@ sys.exit(code)
         ("--dataset digits --temperature 0", "--temperature should be positive. Received: 0.0"),
         ("--dataset digits --batch-size 0", "--batch-size should be at least 1. Received: 0"),
         ("--dataset digits --epochs -1", "--epochs should be at least 1. Received: -1"),
-        ("--dataset digits --clusters 1", "--clusters should be at least 2. Received: 1"),
+        (
+            "--dataset digits --clusters 1",
+            "--clusters should be in [2, queue_size=1024]. Received: 1",
+        ),
         (
             "--dataset digits --clusters 90 --queue-size 80",
-            "--clusters should be at most the queue size, 80. Received: 90",
+            "--clusters should be in [2, queue_size=80]. Received: 90",
         ),
         ("--dataset digits --encoder vgg", "--encoder should be one of resnet10"),
         ("--dataset cifar", "--dataset should be one of digits"),
@@ -102,6 +105,8 @@ sys.exit(code)
         ("--dataset digits --warmup-epochs 101", "--warmup-epochs should be in [0, epochs=100]"),
         ("--run-dir nowhere --resume", "nowhere holds no run to go on with"),
         ("", "--dataset is required"),
+        ("--dataset digits --method nosuch", "--method should be one of cueco. Received: 'nosuch'"),
+        ("--dataset digits --nosuch 3", "unrecognized arguments: --nosuch 3"),
     ],
 )
 def test_wrong_values_exit_with_one_line(arguments, message, tmp_path, capsys, monkeypatch):
@@ -138,11 +143,12 @@ def test_a_run_leaves_all_that_it_promises(finished, digits):
     ):
         assert text in out
     metrics = rows(path)
-    header = ",".join(COLUMNS)
+    names = columns(cueco_tf.load_run(path).config)
+    header = ",".join(names)
     assert (path / "metrics.csv").read_text().startswith(header + "\n")
     assert [row[0] for row in metrics[1:]] == [str(epoch) for epoch in range(1, 7)]
     assert all(np.isfinite(float(cell)) for row in metrics[1:] for cell in row if cell)
-    assert all(row[COLUMNS.index("knn_top1") - 1] for row in metrics[1:])
+    assert all(row[names.index("knn_top1") - 1] for row in metrics[1:])
     assert list((path / "logs").rglob("events*"))
 
     summary = json.loads((path / "summary.json").read_text())
@@ -153,7 +159,7 @@ def test_a_run_leaves_all_that_it_promises(finished, digits):
     images = digits.test.images[:, ::2, ::2]
     assert encoder.predict(images, verbose=0).shape == (360, 64)
     loaded = cueco_tf.load_run(path)
-    assert loaded.config.clusters == 10 and len(loaded.metrics) == 6
+    assert loaded.config.settings.clusters == 10 and len(loaded.metrics) == 6
     np.testing.assert_allclose(
         loaded.model.encoder.predict(images, verbose=0),
         encoder.predict(images, verbose=0),
@@ -248,20 +254,6 @@ def test_folders_that_are_no_runs_are_refused(tmp_path):
     folder.config.write_text("{broken")
     with pytest.raises(RunError, match=r"config\.json cannot be read"):
         cueco_tf.load_run(folder.path)
-
-
-def test_a_configuration_survives_json_and_fits_the_data_set(tmp_path):
-    config = RunConfig.for_dataset("cifar100", epochs=3, loss_weights=[1, 0, 0])
-    resolved = config.resolve(1000, 32, 100)
-    assert resolved.queue_size == 1000 and resolved.clusters == 250
-    for images, classes, clusters in ((50_000, 100, 1000), (50_000, None, 1000), (50_000, 10, 100)):
-        assert config.resolve(images, 32, classes).clusters == clusters
-    assert config.resolve(50, 32, None).clusters == 12
-    assert config.resolve(3, 32, None).clusters == 2
-    resolved.save(tmp_path / "config.json")
-    assert RunConfig.load(tmp_path / "config.json") == resolved
-    with pytest.raises(ConfigError, match="--seed should be"):
-        RunConfig.for_dataset("digits", seed=-1)
 
 
 def test_an_unlabelled_folder_trains_without_scores(tmp_path, cifar):

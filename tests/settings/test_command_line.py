@@ -1,0 +1,144 @@
+"""Options and fields are the same set, and each makes its way from one to the other and back."""
+
+import subprocess
+import sys
+import typing
+
+import pytest
+
+from cueco_tf.settings.command_line import build_parser, parse, to_arguments
+from cueco_tf.settings.fields import ConfigError, settings_of
+from cueco_tf.settings.methods import METHODS
+from cueco_tf.settings.run import RunConfig
+
+PLACES = {"data_dir", "distribute", "run_dir", "resume"}
+FILLED_IN = {"train_images", "num_classes", "fingerprint"}
+# One value for each field that is neither its default nor a preset.
+OTHERS = {
+    "dataset": "folder:my photos",
+    "encoder": "resnet50",
+    "width": 5,
+    "image_size": 33,
+    "epochs": 7,
+    "batch_size": 9,
+    "learning_rate": 0.123456789,
+    "momentum": 0.0,
+    "weight_decay": 1e-7,
+    "learning_rate_warmup": 0.3,
+    "crop_scale": [0.3, 0.9],
+    "flip": 0.25,
+    "jitter": [0.1, 0.2, 0.3, 0.4],
+    "gray": 1,
+    "blur": 0.5,
+    "solarise": 0.75,
+    "holdout": 0.1,
+    "precision": "mixed_float16",
+    "jit": True,
+    "seed": 2**31 - 1,
+    "sync_batchnorm": True,
+}
+OWN = {
+    "cueco": {
+        "clusters": 12,
+        "queue_size": 77,
+        "hidden_dim": 6,
+        "projection_dim": 3,
+        "temperature": 1e-4,
+        "centroid_temperature": 1e-3,
+        "key_momentum": [0.9, 1],
+        "centroid_momentum": 1 / 3,
+        "variance_momentum": 0,
+        "variance_floor": 4,
+        "loss_weights": [0, 1e-8, 16384],
+        "assign_by": "query",
+        "symmetric": True,
+        "warmup_epochs": 0.5,
+        "ramp_epochs": 123.456,
+        "refresh_steps": 0,
+    }
+}
+
+
+def given(arguments):
+    return {name: v for name, v in parse(arguments).items() if v is not None and name not in PLACES}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_field_is_an_option_and_every_option_a_field(method):
+    fields = {field.name for owner in (RunConfig, METHODS[method]) for field in settings_of(owner)}
+    options = {action.dest for action in build_parser(method)._actions} - {"help"}
+    assert options - PLACES == fields - FILLED_IN
+    assert options >= PLACES and fields >= FILLED_IN
+    assert fields - FILLED_IN - {"method"} == {*OTHERS, *OWN[method]}  # all are tried below
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_option_comes_back_from_its_arguments(method):
+    for name, value in {**OTHERS, **OWN[method]}.items():
+        options = {"dataset": "cifar10", "method": method, name: value}
+        config = RunConfig.for_dataset(**options)
+        assert name == "dataset" or config != RunConfig.for_dataset("cifar10", method), name
+        assert RunConfig.for_dataset(**given(to_arguments(options))) == config, name
+    everything = {"method": method, **OTHERS, **OWN[method]}
+    config = RunConfig.for_dataset(**everything)
+    assert RunConfig.for_dataset(**given(to_arguments(everything))) == config
+
+
+def test_arguments_say_no_and_leave_out_what_is_not_given():
+    options = {"dataset": "digits", "jit": False, "symmetric": False, "blur": None}
+    arguments = to_arguments(options)
+    assert arguments == ("--dataset", "digits", "--no-jit", "--no-symmetric")
+    assert given(arguments) == {"dataset": "digits", "jit": False, "symmetric": False}
+    assert set(given([])) == set()  # what is not said does not count as given
+
+
+def test_the_help_shows_defaults_and_where_presets_differ(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["--method", "cueco", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert stop.value.code == 0
+    for text in (
+        "(default: 200; digits: 100)",
+        "(default: 1 3 0.02; digits: 1 0.3 0.3)",
+        "(default: the native size; digits: 16; imagenet100: 224)",
+        "(default: no)",
+        "(default: 3 in 10)",
+        "(default: 0.99 0.999)",
+        "load_encoder",
+        "Exit codes",
+    ):
+        assert text in shown, text
+    options = [action for action in build_parser()._actions if action.dest not in PLACES]
+    plain = [action.dest for action in options if "default: " not in action.help]
+    assert plain == ["help", "dataset"]
+
+
+def test_options_of_no_method_and_methods_that_are_none_are_refused(capsys):
+    with pytest.raises(ConfigError, match=r"--method should be one of cueco\. Received: 'nosuch'"):
+        parse(["--method", "nosuch", "--help"])
+    for arguments in (
+        ["--method", "cueco", "--nosuch", "3"],
+        ["--train-images", "3"],
+        ["--method"],
+    ):
+        with pytest.raises(SystemExit) as stop:
+            parse(arguments)
+        assert stop.value.code == 2 and "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_option_takes_the_type_of_its_field(method):
+    fields = {f.name: f for owner in (RunConfig, METHODS[method]) for f in settings_of(owner)}
+    for name, value in {**OTHERS, **OWN[method]}.items():
+        kind, *_ = typing.get_args(fields[name].type) or (fields[name].type,)
+        found = given(to_arguments({name: value}))[name]
+        assert type(found) is (list if kind is tuple else kind), name
+
+
+def test_settings_import_nothing_heavy():
+    script = (
+        "import sys, cueco_tf.settings.command_line, cueco_tf.settings.config_file; "
+        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules), sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

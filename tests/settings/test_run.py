@@ -1,0 +1,145 @@
+"""Configurations: presets, what depends on the data set, what is refused."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cueco_tf.methods.building import build_views
+from cueco_tf.settings.fields import ConfigError, settings_of
+from cueco_tf.settings.methods import METHODS, CueCoSettings
+from cueco_tf.settings.presets import PRESETS
+from cueco_tf.settings.run import RunConfig
+
+# What may be said of a field: values in and out of its range, of its own and of other types.
+some_numbers = st.integers(-3, 40) | st.integers() | st.floats() | st.sampled_from([10**400, 2**31])
+anything = st.one_of(
+    some_numbers,
+    st.booleans(),
+    st.none(),
+    st.text(max_size=5),
+    st.lists(st.floats(0, 1) | some_numbers, max_size=4),
+    st.dictionaries(st.text(max_size=2), some_numbers, max_size=2),
+    st.sampled_from(["digits", "folder:x", "resnet18", "query", [0.2, 1], [1, 0.3, 0], [0.4] * 4]),
+)
+RUN = [field.name for field in settings_of(RunConfig)]
+OWN = [field.name for field in settings_of(CueCoSettings)]
+
+
+@given(
+    st.dictionaries(st.sampled_from([*RUN, *OWN]), anything, max_size=3),
+    st.integers(2, 60),
+    st.integers(8, 224),
+)
+@example({"learning_rate": 1e300}, 9, 8)
+@example({"loss_weights": [1e300, 0, 0]}, 9, 8)
+@example({"key_momentum": [0.99, 1e300]}, 9, 8)
+@example({"jitter": [1e300, 0, 0, 0]}, 9, 8)
+def test_a_configuration_is_usable_or_names_the_wrong_field(values, images, size):
+    own = {name: value for name, value in values.items() if name in OWN}
+    run = {name: value for name, value in values.items() if name not in OWN}
+    try:
+        made = RunConfig(**{"dataset": "digits", **run, "settings": own})
+        resolved = made.resolve(images, size, None)
+    except ConfigError as error:
+        text = str(error)
+        assert text.startswith("--" + error.name.replace("_", "-")) and "\n" not in text
+        assert error.name in {*values, "clusters", "warmup_epochs"}, "a field that was in order"
+        return
+    assert 2 <= resolved.settings.clusters <= resolved.settings.queue_size <= images
+    assert resolved.steps_per_epoch >= 1 and resolved.epochs * resolved.steps_per_epoch < 2**63
+    for name, value in resolved.flat().items():
+        if isinstance(value, tuple):
+            assert value and np.isfinite(np.float32(value)).all(), name
+        elif isinstance(value, float):
+            assert math.isfinite(value) and math.isfinite(np.float32(value)), name
+    build_views(resolved)  # its own checks agree
+
+
+def test_the_method_s_settings_and_the_run_s_never_share_a_name():
+    for method in METHODS.values():
+        names = [field.name for field in settings_of(method)]
+        assert names and not set(names) & set(RUN)
+        assert set(method.presets) <= set(PRESETS)
+        for preset in method.presets.values():
+            method(**preset)  # of its own names, within its rules
+
+
+def test_presets_of_run_and_method_give_way_to_what_is_given():
+    digits = RunConfig.for_dataset("digits", epochs=3, clusters=7, queue_size=None)
+    assert (digits.epochs, digits.width, digits.flip) == (3, 16, 0.0)
+    assert digits.settings == CueCoSettings(
+        clusters=7,
+        queue_size=1024,
+        centroid_temperature=0.2,
+        loss_weights=(1.0, 0.3, 0.3),
+        ramp_epochs=0,
+    )
+    large = RunConfig.for_dataset("imagenet100")
+    assert (large.image_size, large.learning_rate, large.settings.queue_size) == (224, 0.12, 16384)
+    for kind in ("cifar10", "cifar100", "folder:x", "tfds:x"):
+        assert RunConfig.for_dataset(kind) == RunConfig(kind)
+
+
+def test_what_depends_on_the_data_set_is_filled_in():
+    config = RunConfig.for_dataset("cifar100", epochs=3, loss_weights=[1, 0, 0])
+    assert config.settings.loss_weights == (1.0, 0.0, 0.0)
+    resolved = config.resolve(1000, 32, 100)
+    assert resolved.settings.queue_size == 1000 and resolved.settings.clusters == 250
+    assert (resolved.image_size, resolved.blur, resolved.solarise) == (32, 0.0, 0.0)
+    for images, classes, clusters in (
+        (50_000, 100, 1000),
+        (50_000, None, 1000),
+        (50_000, 10, 100),
+        (50, None, 12),
+        (3, None, 2),
+    ):
+        assert config.resolve(images, 32, classes).settings.clusters == clusters
+    large = config.replace(blur=0.1).resolve(1000, 224, 100)
+    assert (large.blur, large.solarise) == (0.1, 0.2)
+    with pytest.raises(ConfigError, match=r"--clusters should be in \[2, queue_size=50\]"):
+        config.replace(clusters=60).resolve(50, 32, None)
+
+
+@pytest.mark.parametrize(
+    "given, error, message",
+    [
+        (dict(seed=-1), ConfigError, "--seed should be at least 0"),
+        (dict(momentum=1), ConfigError, r"--momentum should be in \[0, 1\). Received: 1"),
+        (dict(key_momentum=[0.9]), ConfigError, "--key-momentum should be two numbers in"),
+        (dict(hidden_dim=0), ConfigError, "--hidden-dim should be at least 1"),
+        (dict(warmup_epochs=4, epochs=3), ConfigError, r"in \[0, epochs=3\]. Received: 4.0"),
+        (dict(method="nosuch"), ConfigError, "--method should be one of cueco. Received: 'nosuch'"),
+        (dict(method=["cueco"]), ConfigError, "--method should be one of cueco"),
+        (dict(cluster=3), TypeError, "CueCo has no option cluster"),
+        (dict(train_images=3), TypeError, "no option train_images"),
+        (dict(settings={"clusters": 3}), TypeError, "no option settings"),
+    ],
+)
+def test_what_is_no_option_or_out_of_range_is_named(given, error, message):
+    with pytest.raises(error, match=message):
+        RunConfig.for_dataset("digits", **given)
+    with pytest.raises(error, match=message):
+        RunConfig.for_dataset("digits").replace(**given)
+
+
+def test_a_configuration_takes_the_settings_of_its_own_method_alone():
+    @dataclasses.dataclass(frozen=True)
+    class Other(CueCoSettings):
+        pass
+
+    with pytest.raises(ConfigError, match="--settings should be an object of CueCo's settings"):
+        RunConfig("digits", settings=Other())
+    assert RunConfig("digits", settings=CueCoSettings()) == RunConfig("digits")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunConfig("digits").settings.clusters = 3
+
+
+def test_differences_name_plain_fields_of_run_and_method():
+    config = RunConfig.for_dataset("digits")
+    other = config.replace(epochs=7, temperature=0.5)
+    assert config.differences(config) == {}
+    assert config.differences(other) == {"epochs": (100, 7), "temperature": (0.2, 0.5)}
