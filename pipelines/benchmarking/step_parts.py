@@ -25,51 +25,64 @@ def parts_of(model, batch_size):
     import tensorflow as tf
 
     from cueco_tf.data.resident import Resident
-    from cueco_tf.parts.clusters import normalize, seeding_trials, spherical_kmeans
+    from cueco_tf.parts.clusters import normalize
 
-    image_size = model.image_shape[0]
-    view, key_view = map(tf.constant, bare_step.random_views(batch_size, image_size))
+    view, key_view = map(tf.constant, bare_step.random_views(batch_size, model.image_shape[0]))
     resident = Resident(tf.cast(view, tf.uint8).numpy(), model.augment)
-    index = tf.range(batch_size, dtype=tf.int64)
-    draws = model.augment.draws(batch_size, (0, 0))
-    labels = tf.zeros(batch_size, tf.int32)
-    dim = model.memory.queue.shape[1]
-    vectors = tf.random.stateless_normal((2, batch_size, dim), (0, 1))
+    placed = [tf.range(batch_size, dtype=tf.int64), model.augment.draws(batch_size, (0, 0))]
+    vectors = tf.random.stateless_normal((2, batch_size, model.memory.queue.shape[1]), (0, 1))
     queries, keys = normalize(vectors[0]), normalize(vectors[1])
-    assignments = model.clusters.assign(keys)
-    may_start = refresh = tf.constant(False)
 
     def forward(view):
         return normalize(model.project(model.encode(view, batch_size)))
 
+    def key_forward(view):
+        return normalize(model.keys(view, batch_size))
+
     def step(index, draws, labels):
         return model.train_step((resident.views(index, draws), labels))
+
+    return {
+        "views": (resident.views, placed),
+        "key update": (model._follow, []),
+        "key forward": (key_forward, [key_view]),
+        "forward": (forward, [view]),
+        "forward + backward": (_backward(model, forward), [view, queries]),
+        "losses": (_losses(model), [queries, keys]),
+        "metrics": (_metrics(model), [queries[:, 0]]),
+        "optimizer": _optimizer(model),
+        "queue": (model.memory.enqueue, [keys]),
+        **_clustering(model, keys),
+        WHOLE: (step, [*placed, tf.zeros(batch_size, tf.int32)]),
+    }
+
+
+def _losses(model):
+    def losses(queries, keys):
+        return model.loss_terms(queries, keys, model.clusters.assign(keys))
+
+    return losses
+
+
+def _clustering(model, keys):
+    """What moves the clusters, and the k-means that starts them and makes them anew."""
+    import tensorflow as tf
+
+    from cueco_tf.parts.clusters import seeding_trials, spherical_kmeans
 
     def clusters(keys, assignments, may_start, refresh):
         queue = model.memory.queue.value
         return model.clusters.follow(keys, assignments, queue, may_start, refresh, model.draw)
-
-    def losses(queries, keys):
-        return model.loss_terms(queries, keys, model.clusters.assign(keys))
 
     def kmeans():
         count = model.num_clusters
         uniforms = model.draw((count, seeding_trials(count)))
         return spherical_kmeans(model.memory.queue.value, uniforms)
 
+    never = tf.constant(False)
     return {
-        "views": (resident.views, [index, draws]),
-        "key update": (model._follow, []),
-        "key forward": (lambda view: normalize(model.keys(view, batch_size)), [key_view]),
-        "forward": (forward, [view]),
-        "forward + backward": (_backward(model, forward), [view, queries]),
-        "losses": (losses, [queries, keys]),
-        "metrics": (_metrics(model), [queries[:, 0]]),
-        "optimizer": _optimizer(model),
-        "queue": (model.memory.enqueue, [keys]),
-        "clusters": (clusters, [keys, assignments, may_start, refresh]),
+        "clusters": (clusters, [keys, model.clusters.assign(keys), never, never]),
         "k-means": (kmeans, []),
-        WHOLE: (step, [index, draws, labels]),
     }
 
 
