@@ -6,11 +6,11 @@ A busy or throttled machine slows all sides: the ratios are the result, the rate
 
 import argparse
 import importlib
-import os
 import sys
 from pathlib import Path
 
 from pipelines.benchmarking.measuring import show, write
+from pipelines.command import check_parent, fail, parser_of, quiet_tensorflow
 
 COMMANDS = (
     "step",
@@ -28,11 +28,7 @@ COMMANDS = (
 
 def build_parser():
     """The command line; each command's part is in the module of its name."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("benchmark", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         module = importlib.import_module(f"pipelines.benchmarking.{name.replace('-', '_')}")
@@ -65,18 +61,17 @@ def main(argv=None):
         numbers = value if isinstance(value, list) else [value]
         if any(type(number) is int and number < 1 for number in numbers):
             parser.error(f"--{name.replace('_', '-')} should be at least 1. Received: {value}")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet_tensorflow()
     import cueco_tf  # noqa: F401 (before TensorFlow, which the measuring imports)
 
     try:
-        if options.output and not options.output.parent.is_dir():
-            raise ValueError(f"There is no folder {options.output.parent} for --output.")
+        if options.output:
+            check_parent("--output", options.output)
         findings = options.measure(options)
         if options.output:
             write(options.output, options.command, findings)
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}".splitlines()[0], file=sys.stderr)
-        return 2
+        return fail(error)
     print(f"\n{show(findings)}")
     return 0
 

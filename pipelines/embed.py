@@ -1,6 +1,5 @@
 """Turns images into embeddings with an exported encoder, without TensorFlow."""
 
-import argparse
 import contextlib
 import errno
 import importlib.util
@@ -11,6 +10,7 @@ import warnings
 from pathlib import Path
 
 from cueco_tf.export.reading import ExportError, cores, map_in_order, read_export
+from pipelines.command import UsageError, add_data_dir, check_parent, fail, parser_of, reason
 
 _DESCRIPTION = """\
 Turns images into embeddings and clusters with an exported encoder. Needs ONNX Runtime, NumPy,
@@ -43,12 +43,7 @@ _FLUSH_SECONDS = 1.0  # work that a kill may cost
 
 def build_parser():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.embed",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("embed", _DESCRIPTION, _EPILOG)
     parser.add_argument("export", metavar="EXPORT", help="folder of python -m pipelines.export")
     parser.add_argument("source", metavar="SOURCE", help="the images: see above")
     parser.add_argument(
@@ -63,7 +58,7 @@ def build_parser():
     parser.add_argument(
         "--threads", type=int, default=cores(), metavar="N", help="default: all cores, %(default)s"
     )
-    parser.add_argument("--data-dir", metavar="DIR", help="of a data set, as in cueco_tf.train")
+    add_data_dir(parser)
     parser.add_argument(
         "--split", choices=("train", "test"), help="of a data set (default: test, if there is one)"
     )
@@ -91,39 +86,37 @@ def main(argv=None):
         part = PartFile(options.output, export.embedding_dim, job)
         _embed(encoder, source, part, options.threads)
         skipped = _finish(options, side_file, export, source, part)
-    except (ExportError, SourceError) as error:
-        return _fail(error, 2)
+    except (UsageError, ExportError, SourceError) as error:
+        return fail(error)
     except OSError as error:
         if part is not None:
             part.remove()
-        return _fail(f"{options.output} was not written: {error.strerror or error}", 2)
+        return fail(f"{options.output} was not written: {reason(error)}")
     except KeyboardInterrupt:
-        return _fail("stopped. The same command goes on from the last finished block.", 130)
+        return fail("stopped. The same command goes on from the last finished block.", 130)
     if skipped:
         print(f"Skipped {skipped:,} of {len(source):,} images: see {side_file}", file=sys.stderr)
     return 3 if skipped else 0
 
 
 def _check_options(options):
-    """Raises SourceError for values that cannot work, before anything is read."""
+    """Raises UsageError for values that cannot work, before anything is read."""
     from cueco_tf.embedding.embeddings_file import SUFFIXES
-    from cueco_tf.embedding.sources import SourceError
 
     output, folder = options.output, options.copy_to
     if options.threads < 1:
-        raise SourceError(f"--threads should be at least 1. Received: {options.threads}")
+        raise UsageError(f"--threads should be at least 1. Received: {options.threads}")
     if output.suffix.lower() not in SUFFIXES:
-        raise SourceError(f"--output should end in .npz or .parquet. Received: {output}")
+        raise UsageError(f"--output should end in .npz or .parquet. Received: {output}")
     if output.suffix.lower() == ".parquet" and not importlib.util.find_spec("pyarrow"):
-        raise SourceError("--output FILE.parquet needs pyarrow: pip install pyarrow")
-    if not output.parent.is_dir():
-        raise SourceError(f"There is no folder {output.parent} for --output.")
+        raise UsageError("--output FILE.parquet needs pyarrow: pip install pyarrow")
+    check_parent("--output", output)
     if output.is_dir() or (output.exists() and not options.overwrite):
-        raise SourceError(f"{output} exists. Choose another --output, or add --overwrite.")
+        raise UsageError(f"{output} exists. Choose another --output, or add --overwrite.")
     if folder is not None and folder.exists():  # never overwritten: it may hold anything
-        raise SourceError(f"{folder} exists. Choose a new folder for --copy-to.")
-    if folder is not None and not folder.parent.is_dir():
-        raise SourceError(f"There is no folder {folder.parent} for --copy-to.")
+        raise UsageError(f"{folder} exists. Choose a new folder for --copy-to.")
+    if folder is not None:
+        check_parent("--copy-to", folder)
 
 
 def _check_space(output, source, dim):
@@ -176,6 +169,7 @@ def _embed(encoder, source, part, threads):
 
 def _finish(options, side_file, export, source, part):
     """Writes the output from the part file; returns how many images were skipped."""
+    from cueco_tf.embedding.copies import copies, embeddings_kept
     from cueco_tf.embedding.embeddings_file import write_file, write_skipped
 
     part.close()
@@ -186,72 +180,13 @@ def _finish(options, side_file, export, source, part):
             f"Not one of {len(source):,} images could be read. The first: {': '.join(reasons[0])}"
         )
     origin = {"export": options.export, "sha256": export.sha256}
-    with _copies(options.copy_to, source, part, export.num_clusters):
+    with copies(options.copy_to, source, part, export.num_clusters):
         write_file(options.output, part, source.name, origin)
-    with _embeddings_kept(side_file):
+    with embeddings_kept(side_file):
         skipped = write_skipped(side_file, part)
     print(f"{options.output}: {part.rows:,} embeddings of length {export.embedding_dim}")
     part.remove()
     return skipped
-
-
-@contextlib.contextmanager
-def _embeddings_kept(path):
-    """Turns an OSError in writing `path` into one that leaves the part file as it is."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise ExportError(f"{path} was not written: {reason}. The embeddings are kept.") from error
-
-
-@contextlib.contextmanager
-def _copies(folder, source, part, num_clusters):
-    """Copies the images, which get the folder's name once the block has succeeded, all or none."""
-    if folder is None:
-        yield
-        return
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
-    try:
-        with _embeddings_kept(folder):
-            _copy(partial, source, part, num_clusters)
-        yield
-        with _embeddings_kept(folder):
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _copy(folder, source, part, num_clusters):
-    """Copies every embedded image into a folder of its cluster."""
-    from PIL import Image
-    from tqdm import tqdm
-
-    digits = len(str(num_clusters - 1))
-    with tqdm(total=part.rows, desc="Copying", unit=" images", leave=False) as bar:
-        for block in part.blocks():
-            for i, cluster in zip(block["index"], block["cluster"], strict=True):
-                target = folder / f"{cluster:0{digits}d}"
-                target.mkdir(parents=True, exist_ok=True)
-                origin = Path(source.name(i))
-                if origin.is_file():
-                    target /= origin.name
-                    while target.exists():  # of the same name in another folder
-                        target = target.with_stem(f"{target.stem}-{i}")
-                    shutil.copyfile(origin, target)
-                else:
-                    images, _, skipped = source.load(i, i + 1)
-                    if skipped:
-                        name, reason = skipped[0]
-                        raise ExportError(f"{name} cannot be copied any more: {reason}")
-                    Image.fromarray(images[0]).save(target / f"{i:08d}.png")
-                bar.update()
-
-
-def _fail(error, code):
-    print(f"error: {error}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -8,14 +8,11 @@
 Exit codes: 0 survived, 1 not, 2 a wrong value or an unusable folder.
 """
 
-import argparse
 import collections
-import json
-import os
 import sys
 from pathlib import Path
 
-from cueco_tf.storage import write_atomically
+from pipelines.command import check_parent, fail, parser_of, quiet_tensorflow, write_json
 
 # A straight line through a process's memory is never quite level; this much is no leak.
 FLAT = 0.5  # megabytes per 1000 steps
@@ -23,11 +20,7 @@ FLAT = 0.5  # megabytes per 1000 steps
 
 def build_parser():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.endurance",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("endurance", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chaos = commands.add_parser("chaos", help="kills at random moments")
     chaos.add_argument("--kills", type=int, default=20, help="default: 20")
@@ -53,20 +46,18 @@ def main(argv=None):
         value = getattr(options, name, least)
         if value < least:
             parser.error(f"--{name} should be at least {least}. Received: {value}")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet_tensorflow()
     folder = options.folder or Path("runs", options.command)
     try:
         if folder.exists() and any(folder.iterdir()):
             raise ValueError(f"{folder} is not empty. Choose another --folder, or remove it.")
-        if options.output and not options.output.parent.is_dir():
-            raise ValueError(f"There is no folder {options.output.parent} for --output.")
+        if options.output:
+            check_parent("--output", options.output)
         result, survived = {"chaos": _chaos, "soak": _soak}[options.command](folder, options)
         if options.output:
-            text = json.dumps(result, indent=2) + "\n"
-            write_atomically(options.output, lambda path: path.write_text(text))
+            write_json(options.output, result)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return fail(error)
     return 0 if survived else 1
 
 

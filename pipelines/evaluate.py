@@ -1,20 +1,24 @@
 """Scores a trained run, or any features, by the paper's protocols."""
 
-import argparse
-import json
 import math
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from cueco_tf.evaluation.table import BASELINES, score_table
+from cueco_tf.evaluation.table import BASELINES, method_of, score_table
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunFolder
 from cueco_tf.settings.fields import ConfigError
 from cueco_tf.settings.run import RunConfig
-from cueco_tf.storage import write_atomically
+from pipelines.command import (
+    add_data_dir,
+    check_parent,
+    fail,
+    parser_of,
+    quiet_tensorflow,
+    write_json,
+)
 
 _DESCRIPTION = """\
 Scores a run's frozen encoder on a labelled data set, prints a table and writes RUN/evaluation.json.
@@ -31,7 +35,8 @@ linear   fast: multinomial logistic regression on cached features; its regularis
          weight decay) on resized crops and flips; a GPU helps
 online   the probe that was trained beside the encoder; only on the run's own data set
 NMI, ACC, ARI   k-means on the L2-normalised test embeddings, k = number of classes, the mean of
-         ten, each the best of ten starts; and the same three for the run's own centroids
+         ten, each the best of ten starts; and the same three for the run's own centroids,
+         where its method has such
 
 Raw pixels and a randomly initialised encoder are scored beside the run: a learned encoder has to
 beat both. Scores in the file are fractions.
@@ -42,8 +47,6 @@ F.npz holds the arrays train_x (n, dim), train_y (n,), test_x (m, dim) and test_
 Exit codes: 0 done, 1 failed, 2 a wrong value, or a run or data set that cannot be used.
 """
 
-_ARRAYS = ("train_x", "train_y", "test_x", "test_y")
-
 
 class EvaluationError(ValueError):
     """What was given cannot be scored; the message says why."""
@@ -51,21 +54,11 @@ class EvaluationError(ValueError):
 
 def build_parser():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.evaluate",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("evaluate", _DESCRIPTION, _EPILOG)
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder")
     parser.add_argument("--embeddings", metavar="FILE.npz", help="score these features instead")
     parser.add_argument("--dataset", metavar="NAME", help="default: the run's own")
-    parser.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR, else "
-        "~/tensorflow_datasets)",
-    )
+    add_data_dir(parser)
     parser.add_argument(
         "--protocol", choices=("fast", "sgd"), default="fast", help="of the linear evaluation"
     )
@@ -103,20 +96,17 @@ def main(argv=None):
         parser.error("--epochs and --learning-rate should be positive")
     output = Path(options.output or RunFolder(Path(options.run)).evaluation)
     try:
-        if options.output and not output.parent.is_dir():
-            raise EvaluationError(f"There is no folder {output.parent} for --output.")
+        if options.output:
+            check_parent("--output", output)
         if options.embeddings:
-            scores = score_embeddings(options.embeddings, options.seed)
+            scores = _score_embeddings(options.embeddings, options.seed)
         else:
             scores = _score_run(options)
-        text = json.dumps(scores, indent=2) + "\n"
-        write_atomically(output, lambda path: path.write_text(text))
+        write_json(output, scores)
     except (ValueError, CheckpointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return fail(error)
     except KeyboardInterrupt:
-        print(f"error: stopped; {output} is as it was.", file=sys.stderr)
-        return 130
+        return fail(f"stopped; {output} is as it was.", 130)
     print(f"\n{score_table(scores)}\n")
     for prefix, title in BASELINES.items():
         if scores.get(f"{prefix}knn_top1", -1) >= scores["knn_top1"]:
@@ -125,43 +115,11 @@ def main(argv=None):
     return 0
 
 
-def score_embeddings(path, seed=0):
-    """The scores of features in an `.npz` file.
-
-    Args:
-        path: file of `train_x` `(n, dim)`, `train_y` `(n,)`, `test_x` `(m, dim)`, `test_y` `(m,)`.
-        seed: integer, for k-means and the held-out tenth. Defaults to 0.
-
-    Returns:
-        A dict of numbers and strings.
-
-    Raises:
-        EvaluationError: for a file that cannot be read, or arrays that do not fit each other.
-        ValueError: for labels that cannot be scored.
-    """
+def _score_embeddings(path, seed):
+    from cueco_tf.evaluation.feature_file import read_features
     from cueco_tf.evaluation.features import score_features  # scikit-learn takes a second to import
 
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in _ARRAYS if name not in file]
-            if missing:
-                raise EvaluationError(
-                    f"{path} should hold the arrays {', '.join(_ARRAYS)}. "
-                    f"Missing: {', '.join(missing)}; there: {', '.join(file.files) or 'none'}."
-                )
-            train_x, train_y, test_x, test_y = (file[name] for name in _ARRAYS)
-    except EvaluationError:
-        raise
-    except Exception as error:  # zip, npy and pickle errors come in many kinds
-        raise EvaluationError(f"{path} cannot be read as .npz: {error}") from error
-    for name, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
-        if x.ndim != 2 or y.shape != x.shape[:1] or x.shape[1] != train_x.shape[1]:
-            raise EvaluationError(
-                f"{name}_x should be (n, dim) and {name}_y (n,), with one dim for train and test. "
-                f"Received: {x.shape} and {y.shape}."
-            )
-        if x.dtype.kind not in "fiu" or not np.isfinite(x).all():
-            raise EvaluationError(f"{name}_x should hold finite numbers. Received: {x.dtype}.")
+    train_x, train_y, test_x, test_y = read_features(path)
     return {
         "embeddings": str(path),
         "protocol": "fast",
@@ -187,14 +145,13 @@ def _score_run(options):
             f"labelled one with --dataset."
         )
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet_tensorflow()
     import tensorflow as tf
 
     from cueco_tf import data
     from cueco_tf.data.decoding import in_one_line
     from cueco_tf.running.loading import load_run
 
-    tf.get_logger().setLevel("ERROR")
     run = load_run(folder.path, weights_only=True)
     if run.summary is None:
         print(f"The run is not finished: scoring its state at step {int(run.model.step.numpy())}.")
@@ -220,6 +177,7 @@ def _score(run, images, options):
         networks["random_"] = build_encoder(config.encoder, config.width, config.image_size)
         networks["raw_"] = scoring.pixel_network(config.image_size)
     scores = {
+        "method": method_of(config)[0],
         "dataset": dataset,
         "holdout": config.holdout if dataset == config.dataset else 0.0,
         "protocol": options.protocol,
@@ -227,28 +185,37 @@ def _score(run, images, options):
         "train_samples": len(images.train),
         "test_samples": len(images.test),
         "num_classes": images.num_classes,
-        "num_clusters": config.settings.clusters,
     }
+    if (own := run.model.directions()) is not None:
+        scores["num_clusters"] = own.shape[0]
     for prefix, network in networks.items():
         print(f"Scoring {BASELINES.get(prefix, 'the run')} on {dataset} ...", flush=True)
-        fast = options.protocol == "fast"
-        found = scoring.score_network(network, images.train, images.test, options.seed, fast)
-        if not fast:
-            found["linear_top1"] = scoring.train_linear_classifier(
-                network,
-                images.train,
-                images.test,
-                images.num_classes,
-                epochs=options.epochs,
-                learning_rate=options.learning_rate,
-                flip=RunConfig.for_dataset(dataset).flip,  # digits have none
-                seed=options.seed,
-            )
+        found = _score_network(network, images, options)
         scores |= {prefix + name: value for name, value in found.items()}
     scores |= scoring.score_clusters(run.model, images.test)
     if dataset != config.dataset:
         scores["online_top1"] = None  # the probe knows other classes
     return scores
+
+
+def _score_network(network, images, options):
+    """The scores of one network by the chosen protocol."""
+    from cueco_tf.evaluation import networks as scoring
+
+    fast = options.protocol == "fast"
+    found = scoring.score_network(network, images.train, images.test, options.seed, fast)
+    if not fast:
+        found["linear_top1"] = scoring.train_linear_classifier(
+            network,
+            images.train,
+            images.test,
+            images.num_classes,
+            epochs=options.epochs,
+            learning_rate=options.learning_rate,
+            flip=RunConfig.for_dataset(images.name).flip,  # digits have none
+            seed=options.seed,
+        )
+    return found
 
 
 if __name__ == "__main__":

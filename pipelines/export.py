@@ -1,11 +1,10 @@
 """Exports a finished run: `python -m pipelines.export runs/digits --output exported/digits`."""
 
-import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
+from cueco_tf.evaluation.table import method_of
 from cueco_tf.export.manifest import checksums, describe
 from cueco_tf.export.reading import (
     KERAS,
@@ -19,9 +18,10 @@ from cueco_tf.export.reading import (
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.storage import new_folder
+from pipelines.command import add_data_dir, fail, machine, parser_of, quiet_tensorflow, reason
 
 _DESCRIPTION = """\
-Exports the trained encoder of a finished run, with its head and its centroids, as files that turn
+Exports the trained encoder of a finished run, with its head and its clusters, as files that turn
 images into embeddings and clusters anywhere.
 
   python -m pipelines.export runs/digits                         to exported/digits
@@ -43,12 +43,7 @@ _PARITY_IMAGES, _CALIBRATION_IMAGES = 1000, 512
 
 def build_parser():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.export",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("export", _DESCRIPTION, _EPILOG)
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished training run")
     parser.add_argument(
         "--output", metavar="DIR", type=Path, help="default: exported/ and the run's name"
@@ -60,9 +55,7 @@ def build_parser():
         help="of encoder.onnx (default: float32). float16 halves the file, int8 quarters it; what "
         "that costs is measured and written into the manifest",
     )
-    parser.add_argument(
-        "--data-dir", metavar="DIR", help="where the run's data set lies, as in cueco_tf.train"
-    )
+    add_data_dir(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing export")
     return parser
 
@@ -75,25 +68,24 @@ def main(argv=None):
         config = _finished_run(RunFolder(options.run))
         _check_output(output, options.overwrite)
     except (RunError, ExportError) as error:
-        return _fail(error, 2)
+        return fail(error)
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet_tensorflow()
     import tensorflow as tf  # only after everything that is cheap has been checked
 
     from cueco_tf import data
     from cueco_tf.export.checks import ParityError
 
-    tf.get_logger().setLevel("ERROR")
     try:
-        images = data.load(config.dataset, options.data_dir, config.image_size)
+        images = data.load_for(config, options.data_dir)
         with new_folder(output) as folder:
             manifest = _write(folder, options.run, images, options.precision, output.name)
     except (RunError, CheckpointError, data.DataError) as error:
-        return _fail(error, 2)
+        return fail(error)
     except ParityError as error:
-        return _fail(error, 1)
+        return fail(error, 1)
     except (OSError, tf.errors.OpError) as error:
-        return _fail(f"{output} was not written: {_first_line(error)}", 2)
+        return fail(f"{output} was not written: {reason(error)}")
     _report(manifest, output)
     return 0
 
@@ -123,48 +115,53 @@ def _check_output(output, overwrite):
 
 def _write(folder, run_path, images, precision, name):
     """Fills a folder with an export and returns its manifest."""
-    import numpy as np
-
     from cueco_tf.data.image_files import EVALUATION_CROP
     from cueco_tf.data.splits import FileSplit
-    from cueco_tf.export import checks as export_checks
-    from cueco_tf.export import onnx_graph, onnx_precision
-    from cueco_tf.export import writing as exporting
+    from cueco_tf.export import checks, onnx_graph, writing
     from cueco_tf.export.model_card import model_card
-    from cueco_tf.running import loading as runs
-
-    def take(split, count):
-        return np.concatenate(list(split.sample(count).plain_batches().as_numpy_iterator()))
+    from cueco_tf.running.loading import load_run
 
     print(f"Reading {run_path}")
-    run = runs.load_run(run_path, weights_only=True)
-    network = exporting.serving_network(run.model)
+    run = load_run(run_path, weights_only=True)
+    network = writing.serving_network(run.model, run.clusters.directions)
     print("Writing the files")
-    exporting.save_keras(folder / KERAS, network)
-    exporting.save_saved_model(folder / SAVED_MODEL, network)
-    exact = exporting.to_onnx(network)
+    writing.save_keras(folder / KERAS, network)
+    writing.save_saved_model(folder / SAVED_MODEL, network)
+    method, _ = method_of(run.config)
+    exact = writing.to_onnx(network, onnx_graph.describe(method, run.clusters.are))
     (folder / ONNX).write_bytes(onnx_graph.serialize(exact))
-    real = take(images.train if images.test is None else images.test, _PARITY_IMAGES)
+    real = _some(images.train if images.test is None else images.test, _PARITY_IMAGES)
     print(f"Comparing them on {len(real)} images")
-    parity = export_checks.parity(folder, network, real)
-    price = None
-    if precision != "float32":
-        print(f"Reducing to {precision} and measuring its price")
-        calibration = take(images.train, _CALIBRATION_IMAGES)
-        reduced = onnx_graph.serialize(onnx_precision.reduce(exact, precision, calibration))
-        encoder = Encoder(folder / ONNX)
-        size = (folder / ONNX).stat().st_size
-        (folder / ONNX).write_bytes(reduced)
-        price = export_checks.price(encoder, Encoder(folder / ONNX), images)
-        price["bytes"] = {"float32": size, "reduced": len(reduced)}
+    parity = checks.parity(folder, network, real)
+    price = None if precision == "float32" else _reduce(folder / ONNX, exact, precision, images)
     crop = EVALUATION_CROP if isinstance(images.train, FileSplit) else 1.0
-    manifest = describe(run, run_path, name, precision, crop, exporting.OPSET)
+    manifest = describe(run, run_path, name, precision, crop, writing.OPSET, machine())
     manifest |= {"parity": parity, "price": price}
-    manifest["warnings"] = export_checks.warnings(manifest)
+    manifest["warnings"] = checks.warnings(manifest)
     (folder / "README.md").write_text(model_card(manifest))
     manifest["files"] = checksums(folder)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
+
+
+def _reduce(path, exact, precision, images):
+    """Puts an encoder of lower precision in the place of the exact one; returns its price."""
+    from cueco_tf.export import checks, onnx_graph, onnx_precision
+
+    print(f"Reducing to {precision} and measuring its price")
+    calibration = _some(images.train, _CALIBRATION_IMAGES)
+    reduced = onnx_graph.serialize(onnx_precision.reduce(exact, precision, calibration))
+    encoder, size = Encoder(path), path.stat().st_size
+    path.write_bytes(reduced)
+    price = checks.price(encoder, Encoder(path), images)
+    return {**price, "bytes": {"float32": size, "reduced": len(reduced)}}
+
+
+def _some(split, count):
+    """Random images of a split as one array, uint8 `(n, height, width, 3)`."""
+    import numpy as np
+
+    return np.concatenate(list(split.sample(count).plain_batches().as_numpy_iterator()))
 
 
 def _report(manifest, output):
@@ -194,15 +191,6 @@ def _report(manifest, output):
         f"embedding (n, {manifest['embedding_dim']}), cluster (n,) of {manifest['clusters']}; "
         f"{ONNX} has {size:,} bytes"
     )
-
-
-def _first_line(error):
-    return (getattr(error, "strerror", None) or str(error) or repr(error)).splitlines()[0]
-
-
-def _fail(error, code):
-    print(f"error: {error}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

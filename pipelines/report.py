@@ -1,13 +1,12 @@
 """Makes a page to look at a run: `python -m pipelines.report RUN`."""
 
-import argparse
-import os
 import sys
 from pathlib import Path
 
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.storage import new_folder
+from pipelines.command import add_data_dir, fail, parser_of, quiet_tensorflow
 
 _DESCRIPTION = """\
 Makes a page to look at a run, finished or not: RUN/report/index.html, one file that opens from
@@ -36,19 +35,9 @@ MOST_IMAGES = 100_000
 
 def build_parser():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.report",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("report", _DESCRIPTION, _EPILOG)
     parser.add_argument("run", metavar="RUN", help="a run folder of cueco_tf.train")
-    parser.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR, else "
-        "~/tensorflow_datasets)",
-    )
+    add_data_dir(parser)
     parser.add_argument(
         "--images",
         type=int,
@@ -72,31 +61,24 @@ def main(argv=None):
         _check_target(folder)
         evaluation = folder.read_evaluation()
     except (RunError, OSError) as error:
-        return _fail(error)
+        return fail(error)
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet_tensorflow()  # four networks are no reason to warn of retracing
     import tensorflow as tf  # only after everything that is cheap has been checked
 
     from cueco_tf.data.decoding import in_one_line
     from cueco_tf.data.splits import DataError
 
-    tf.get_logger().setLevel("ERROR")  # four networks are no reason to warn of retracing
     try:
         page = make_report(folder, evaluation, options.data_dir, options.images)
     except KeyboardInterrupt:
-        print("error: stopped; an earlier report stands as it was.", file=sys.stderr)
-        return 130
+        return fail("stopped; an earlier report stands as it was.", 130)
     except (RunError, DataError, CheckpointError, OSError) as error:
-        return _fail(error)
+        return fail(error)
     except tf.errors.OpError as error:
-        return _fail(in_one_line(error))
+        return fail(in_one_line(error))
     print(f"Report: {page} ({page.stat().st_size / 1e6:.1f} MB)")
     return 0
-
-
-def _fail(error):
-    print(f"error: {error}", file=sys.stderr)
-    return 2
 
 
 def _check_target(folder):

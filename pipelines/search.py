@@ -1,11 +1,11 @@
 """Finds the images nearest to a query among embedded ones, without TensorFlow."""
 
-import argparse
 import io
 import sys
 from pathlib import Path
 
 from cueco_tf.export.reading import ExportError, read_export
+from pipelines.command import fail, parser_of, reason
 
 _DESCRIPTION = """\
 Finds the images nearest to a query image among those of a file of embeddings, by cosine. Prints a
@@ -19,17 +19,14 @@ other image file, which the encoder then embeds first. On the sheet, images of a
 name stay blank, and so do files that are gone.
 """
 
+_EPILOG = "Exit codes: 0 found, 2 a wrong value or an unusable file."
+
 _THUMBNAIL, _CAPTION, _COLUMNS = 128, 32, 5
 
 
 def build_parser():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.search",
-        description=_DESCRIPTION,
-        epilog="Exit codes: 0 found, 2 a wrong value or an unusable file.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("search", _DESCRIPTION, _EPILOG)
     parser.add_argument("file", metavar="FILE", type=Path, help=".npz or .parquet of embeddings")
     parser.add_argument("image", metavar="IMAGE", help="the query")
     parser.add_argument(
@@ -69,9 +66,9 @@ def main(argv=None):
         rows = [(printable(str(columns["paths"][i])), i, similarity) for i, similarity in found]
         _draw(sheet, options.image, [(str(columns["paths"][i]), s) for _, i, s in rows])
     except (ExportError, ValueError) as error:
-        return _fail(error)
+        return fail(error)
     except OSError as error:
-        return _fail(f"{sheet} could not be written: {error.strerror or error}")
+        return fail(f"{sheet} could not be written: {reason(error)}")
     print(f"{'rank':>4} {'similarity':>10} {'cluster':>7}  path")
     for rank, (path, i, similarity) in enumerate(rows, 1):
         print(f"{rank:4} {similarity:10.4f} {columns['clusters'][i]:7}  {path}")
@@ -168,11 +165,6 @@ def _thumbnail(name):
         return Image.fromarray(image_files.central_crop(name, _THUMBNAIL, 1.0))
     except Exception:  # a damaged file can make a decoder raise anything
         return None
-
-
-def _fail(error):
-    print(f"error: {error}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

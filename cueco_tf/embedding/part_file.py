@@ -105,6 +105,11 @@ class PartFile:
             yield from map(json.loads, file)
 
     def close(self):
+        """Closes the files, which stay, for `blocks` and `skipped` to be read.
+
+        Raises:
+            OSError: where the last rows cannot be written.
+        """
         for file in (self._rows_file, self._skipped_file):
             file.close()
 

@@ -89,6 +89,7 @@ class FileSource:
         return len(self.paths)
 
     def name(self, i):
+        """The path of image i, as it was given."""
         return self.paths[i]
 
     def fingerprint(self):
@@ -153,14 +154,21 @@ class ArrayFile:
         return self._shape[0]
 
     def name(self, i):
+        """PATH#i."""
         return f"{self.path}#{i}"
 
     def fingerprint(self):
+        """Changes with the file's path, shape, size or time."""
         state = self.path.stat()
         known = (str(self.path), self._shape, state.st_size, state.st_mtime_ns)
         return hashlib.sha256(repr(known).encode()).hexdigest()
 
     def load(self, start, stop):
+        """Reads the images of a range: see `FileSource.load`.
+
+        Raises:
+            OSError: when the file cannot be read any more.
+        """
         # A memory map would count all that was ever read as memory of this process.
         size = int(np.prod(self._shape[1:]))
         offset = self._offset + start * size
@@ -183,12 +191,15 @@ class DatasetArray:
         return len(self._images)
 
     def name(self, i):
+        """NAME/SPLIT#i."""
         return f"{self._name}#{i}"
 
     def fingerprint(self):
+        """Changes with the name and the number of images: published sets keep their content."""
         return hashlib.sha256(f"{self._name} {self._images.shape}".encode()).hexdigest()
 
     def load(self, start, stop):
+        """The images of a range: see `FileSource.load`; none is ever skipped."""
         return self._images[start:stop], list(range(start, stop)), []
 
 

@@ -47,25 +47,27 @@ def score_network(network, train, test, seed=0, linear=True):
 
 
 def score_clusters(model, test):
-    """What a model's own centroids and online probe say of a test split.
+    """What a model's own directions and online probe say of a test split.
 
     By copies of its networks: the model may be one of several replicas in as many processes, whose
     `predict` would wait for the others.
 
     Args:
-        model: `CueCo`.
+        model: the method, such as `CueCo`.
         test: labelled split.
 
     Returns:
-        A dict of `online_top1` (None without a probe) and `centroid_nmi`, `centroid_acc`,
-        `centroid_ari` (None before the first k-means).
+        A dict of `online_top1` (None without a probe) and, for a model with directions of its own,
+        `centroid_nmi`, `centroid_acc`, `centroid_ari` (None before they are trained).
     """
-    scores = dict.fromkeys(("online_top1", "centroid_nmi", "centroid_acc", "centroid_ari"))
+    scores = {"online_top1": None}
     h = features(to_stock_layers(model.encoder), test)
     if model.num_classes is not None:
         predicted = ops.convert_to_numpy(model.probe(h)).argmax(axis=1)
         scores["online_top1"] = float(np.mean(predicted == test.labels))
-    if model.clusters.started:
+    if model.directions() is not None:
+        scores |= dict.fromkeys(("centroid_nmi", "centroid_acc", "centroid_ari"))
+    if model.directions() is not None and model.directions_trained:
         z = evaluation.normalize(to_stock_layers(model.head).predict(h, verbose=0))
         own = evaluation.clustering_scores(test.labels, model.nearest(z))
         scores |= {f"centroid_{name}": value for name, value in own.items()}
@@ -108,19 +110,10 @@ def train_linear_classifier(
     Raises:
         ValueError: when training diverges.
     """
-    frozen = to_stock_layers(encoder)
-    frozen.trainable = False  # which puts Keras's BatchNormalization in inference mode
-    initializer = keras.initializers.GlorotUniform(seed=seed)
-    classifier = keras.Sequential(
-        [frozen, keras.layers.Dense(num_classes, kernel_initializer=initializer)]
-    )
     steps = -(-len(train) // batch_size)
-    rate = learning_rate * batch_size / 256
-    schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
-        [int(share * epochs * steps) for share in _RATE_DROPS], [rate, rate / 10, rate / 100]
-    )
+    classifier = _linear_classifier(encoder, num_classes, seed)
     classifier.compile(
-        optimizer=keras.optimizers.SGD(schedule, momentum=0.9),
+        optimizer=_stepwise_sgd(learning_rate * batch_size / 256, epochs * steps),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     augment = TwoViews(
@@ -139,3 +132,21 @@ def train_linear_classifier(
     if not np.isfinite(logits).all():
         raise ValueError(f"The linear classifier diverged at learning rate {learning_rate}.")
     return float(np.mean(logits.argmax(axis=1) == test.labels))
+
+
+def _linear_classifier(encoder, num_classes, seed):
+    """A linear layer on a copy of the encoder that stays as it is."""
+    frozen = to_stock_layers(encoder)
+    frozen.trainable = False  # which puts Keras's BatchNormalization in inference mode
+    initializer = keras.initializers.GlorotUniform(seed=seed)
+    return keras.Sequential(
+        [frozen, keras.layers.Dense(num_classes, kernel_initializer=initializer)]
+    )
+
+
+def _stepwise_sgd(rate, steps):
+    """SGD with momentum whose rate falls to a tenth at each of `_RATE_DROPS`."""
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
+        [int(share * steps) for share in _RATE_DROPS], [rate, rate / 10, rate / 100]
+    )
+    return keras.optimizers.SGD(schedule, momentum=0.9)

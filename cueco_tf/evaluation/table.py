@@ -1,5 +1,7 @@
 """The scores of a run: their names, and the table that shows them."""
 
+from cueco_tf.settings.methods import class_of
+
 SCORES = {
     "knn_top1": "k-NN top-1, k = 20",
     "knn200_top1": "k-NN top-1, k = 200",
@@ -15,16 +17,25 @@ SCORES = {
 BASELINES = {"random_": "random encoder", "raw_": "raw pixels"}
 
 
+def method_of(config):
+    """The title of a run's method, and where it was published."""
+    return class_of(config.method).title, "https://arxiv.org/abs/2507.12359"
+
+
 def score_table(scores):
     """Scores as a table in text: a column for the run, and one for each baseline that is there.
 
     Args:
         scores: a dict of fractions by the names of `SCORES`; those of a baseline carry its prefix
-            (`BASELINES`). What is missing or None is shown as a dash.
+            (`BASELINES`). What is missing or None is shown as a dash. `method` names what was
+            scored.
+
+    Returns:
+        The table's lines, joined.
     """
     if scores.get("knn_top1") is None:
         return "No scores: no labels, or too few images."
-    columns = {"": "CueCo", **BASELINES}
+    columns = {"": scores.get("method", "features"), **BASELINES}
     columns = {prefix: title for prefix, title in columns.items() if f"{prefix}knn_top1" in scores}
     split = "held-out images, %" if scores.get("holdout") else "test split, %"
     lines = [f"{split:22}" + "".join(f"{title:>16}" for title in columns.values())]

@@ -1,20 +1,25 @@
 """What an export says about itself: `manifest.json`."""
 
 import hashlib
-import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from cueco_tf.evaluation.table import method_of
 from cueco_tf.export.reading import FORMAT_VERSION, KERAS, ONNX, SAVED_MODEL
 from cueco_tf.running.run_folder import RunFolder
 from cueco_tf.settings.config_file import to_dict
 
+_HOW_TO_LOAD = {
+    ONNX: f'onnxruntime.InferenceSession("{ONNX}").run(None, {{"images": images}})',
+    KERAS: f'keras.models.load_model("{KERAS}").predict(images)',
+    SAVED_MODEL: f'model = tf.saved_model.load("{SAVED_MODEL}"); model.serve(images)',
+}
 _PACKAGES = ("cueco-tf", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
-def describe(run, run_path, name, precision, crop, opset):
+def describe(run, run_path, name, precision, crop, opset, machine):
     """Everything that is known before the files are checked.
 
     Args:
@@ -24,14 +29,18 @@ def describe(run, run_path, name, precision, crop, opset):
         precision: of its ONNX file.
         crop: float in (0, 1], the share of an image file's shorter side that evaluation sees.
         opset: integer, of its ONNX file.
+        machine: a dict of what the export was made on.
 
     Returns:
         A dict for JSON.
     """
+    method, reference = method_of(run.config)
     dim = int(run.model.encoder.output.shape[-1])
     return {
         "format_version": FORMAT_VERSION,
         "name": name,
+        "method": method,
+        "reference": reference,
         "precision": precision,
         "input": {
             "name": "images",
@@ -41,19 +50,12 @@ def describe(run, run_path, name, precision, crop, opset):
             "crop": crop,
             "resize": "bilinear",
         },
-        "outputs": {
-            "embedding": {"dtype": "float32", "shape": ["n", dim]},
-            "cluster": {"dtype": "int64", "shape": ["n"]},
-            "cluster_similarity": {"dtype": "float32", "shape": ["n"]},
-        },
+        "outputs": _outputs(dim),
         "embedding_dim": dim,
-        "clusters": run.model.num_clusters,
-        "clusters_trained": bool(run.model.clusters.started),
-        "how_to_load": {
-            ONNX: f'onnxruntime.InferenceSession("{ONNX}").run(None, {{"images": images}})',
-            KERAS: f'keras.models.load_model("{KERAS}").predict(images)',
-            SAVED_MODEL: f'model = tf.saved_model.load("{SAVED_MODEL}"); model.serve(images)',
-        },
+        "clusters": len(run.clusters.directions),
+        "clusters_are": run.clusters.are,
+        "clusters_trained": run.clusters.trained,
+        "how_to_load": _HOW_TO_LOAD,
         "scores": {
             "summary": run.summary,
             "evaluation": RunFolder(Path(run_path)).read_evaluation(),
@@ -64,8 +66,16 @@ def describe(run, run_path, name, precision, crop, opset):
             "python": platform.python_version(),
             **{package: metadata.version(package) for package in _PACKAGES},
         },
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+        "machine": machine,
         "git_revision": git_revision(),
+    }
+
+
+def _outputs(dim):
+    return {
+        "embedding": {"dtype": "float32", "shape": ["n", dim]},
+        "cluster": {"dtype": "int64", "shape": ["n"]},
+        "cluster_similarity": {"dtype": "float32", "shape": ["n"]},
     }
 
 

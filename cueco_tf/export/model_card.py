@@ -5,8 +5,8 @@ from cueco_tf.evaluation.table import SCORES
 _CARD = """\
 # {name}
 
-A CueCo encoder ({encoder}, width {width}): it turns images into embeddings and into one of
-{clusters} clusters. Trained without labels on `{dataset}`, {train_images} images of
+An encoder trained by {method} ({encoder}, width {width}): it turns images into embeddings and into
+one of {clusters} clusters. Trained without labels on `{dataset}`, {train_images} images of
 {size} x {size} pixels, for {epochs} epochs. Precision of `encoder.onnx`: {precision}.
 
 | file | what it is |
@@ -22,7 +22,7 @@ A CueCo encoder ({encoder}, width {width}): it turns images into embeddings and 
 |---|---|---|
 | `images` | uint8 (n, {size}, {size}, 3) | RGB, pixels 0 to 255; any n. Scaling is inside |
 | `embedding` | float32 (n, {dim}) | the features h |
-| `cluster` | int64 (n,) | the nearest of the trained centroids, 0 to {last_cluster} |
+| `cluster` | int64 (n,) | the nearest of {centroids}, 0 to {last_cluster} |
 | `cluster_similarity` | float32 (n,) | the cosine to that centroid, -1 to 1 |
 
 Image files are turned upright, then the central square, {crop:.1%} of the shorter side, is
@@ -54,8 +54,14 @@ On {parity_images} real images, {stage}against the trained network in Keras:
 
 The encoder knows what its training images taught it; on images of another kind measure before
 you rely on it. Clusters are numbers without a meaning of their own: look at some images of each.
-Method: CueCo, https://arxiv.org/abs/2507.12359.
+Method: {method}, {reference}.
 """
+
+_CENTROIDS = {
+    "centroids": "the trained centroids",
+    "k-means of z": "the centroids of k-means of the training images' projections z, made when "
+    "training ended",
+}
 
 _PRICE = """
 What {precision} costs and gives, both measured in turn on the machine of the export:
@@ -88,6 +94,9 @@ def model_card(manifest):
         epochs=config["epochs"],
         precision=manifest["precision"],
         clusters=manifest["clusters"],
+        centroids=_CENTROIDS[manifest["clusters_are"]],
+        method=manifest["method"],
+        reference=manifest["reference"],
         last_cluster=manifest["clusters"] - 1,
         size=manifest["input"]["image_size"],
         crop=manifest["input"]["crop"],
@@ -105,7 +114,8 @@ def model_card(manifest):
 def _scores(summary):
     if summary.get("knn_top1") is None:
         return "The training images have no labels, so there are no scores."
-    head = "| of the run, on its test images | % |\n|---|---|\n"
+    images = "held-out training images" if summary.get("holdout") else "its test images"
+    head = f"| of the run, on {images} | % |\n|---|---|\n"
     rows = (
         f"| {title} | {100 * summary[name]:.1f} |"
         for name, title in SCORES.items()

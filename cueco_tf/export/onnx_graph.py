@@ -10,13 +10,23 @@ from collections import Counter
 import onnx
 from onnx import helper, numpy_helper
 
-DESCRIPTION = (
-    "CueCo encoder. images: uint8 (n, height, width, 3), pixels 0 to 255, RGB. embedding: (n, dim) "
-    "features. cluster: (n,) nearest trained centroid. cluster_similarity: (n,) cosine to it."
-)
+
+def describe(method, clusters_are):
+    """What the file says of itself, for those who open it without this project.
+
+    Args:
+        method: its title.
+        clusters_are: `"centroids"`, or what else the clusters are.
+    """
+    nearest = "trained centroid" if clusters_are == "centroids" else f"centroid of {clusters_are}"
+    return (
+        f"{method} encoder. images: uint8 (n, height, width, 3), pixels 0 to 255, RGB. embedding: "
+        f"(n, dim) features. cluster: (n,) nearest {nearest}. cluster_similarity: (n,) cosine to "
+        f"it."
+    )
 
 
-def canonical(model, image_size, embedding_dim):
+def canonical(model, image_size, embedding_dim, description):
     """Copies a model with names and order that depend on its structure alone.
 
     Args:
@@ -24,6 +34,7 @@ def canonical(model, image_size, embedding_dim):
             and `cluster_similarity`, in any order.
         image_size: integer, height and width.
         embedding_dim: integer, the length of an embedding.
+        description: text that the file carries.
 
     Returns:
         `onnx.ModelProto`: equal to the last byte for equal networks, once serialised.
@@ -37,11 +48,29 @@ def canonical(model, image_size, embedding_dim):
         _value("cluster", onnx.TensorProto.INT64, ("n",)),
         _value("cluster_similarity", onnx.TensorProto.FLOAT, ("n",)),
     ]
-    public = {value.name for value in (*inputs, *outputs)}
+    ordered = _ordered(model.graph, [value.name for value in outputs])
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes, initializers = _renamed(ordered, constants, [v.name for v in (*inputs, *outputs)])
+    graph = helper.make_graph(nodes, "cueco_encoder", inputs, outputs, initializers)
+    used = {node.domain for node in nodes}
+    opsets = sorted((o for o in model.opset_import if o.domain in used), key=lambda o: o.domain)
+    result = helper.make_model(
+        graph,
+        opset_imports=opsets,
+        ir_version=model.ir_version,
+        producer_name="cueco_tf",
+        doc_string=description,
+    )
+    onnx.checker.check_model(result, full_check=True)
+    return result
+
+
+def _renamed(ordered, constants, public):
+    """Copies of the nodes and of the constants that they use, named after their places; the public
+    names stay."""
     renamed, nodes, initializers = {name: name for name in public}, [], []
     counter = Counter()
-    for original in _ordered(model.graph, [value.name for value in outputs]):
+    for original in ordered:
         node = onnx.NodeProto()
         node.CopyFrom(original)
         node.name = f"{node.op_type}_{counter[node.op_type]}"
@@ -60,18 +89,7 @@ def canonical(model, image_size, embedding_dim):
         del node.attribute[:]
         node.attribute.extend(attributes)
         nodes.append(node)
-    graph = helper.make_graph(nodes, "cueco_encoder", inputs, outputs, initializers)
-    used = {node.domain for node in nodes}
-    opsets = sorted((o for o in model.opset_import if o.domain in used), key=lambda o: o.domain)
-    result = helper.make_model(
-        graph,
-        opset_imports=opsets,
-        ir_version=model.ir_version,
-        producer_name="cueco_tf",
-        doc_string=DESCRIPTION,
-    )
-    onnx.checker.check_model(result, full_check=True)
-    return result
+    return nodes, initializers
 
 
 def serialize(model):

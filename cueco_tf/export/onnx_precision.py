@@ -34,7 +34,7 @@ def reduce(model, precision, images):
     size, dim = (
         shapes[name].tensor_type.shape.dim[1].dim_value for name in ("images", "embedding")
     )
-    return canonical(reduced, size, dim)
+    return canonical(reduced, size, dim, model.doc_string)
 
 
 def _float16(model):

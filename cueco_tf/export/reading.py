@@ -39,6 +39,7 @@ class Export:
 
     @property
     def image_size(self):
+        """Height and width in pixels of the images that the encoder takes."""
         return self.manifest["input"]["image_size"]
 
     @property
@@ -48,10 +49,12 @@ class Export:
 
     @property
     def embedding_dim(self):
+        """The length of an embedding."""
         return self.manifest["embedding_dim"]
 
     @property
     def num_clusters(self):
+        """How many clusters it tells apart; they are numbered from 0."""
         return self.manifest["clusters"]
 
     @property

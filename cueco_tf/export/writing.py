@@ -16,28 +16,28 @@ OPSET = 17  # understood by ONNX Runtime from 1.12 on
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first date that a zip archive knows
 
 
-def serving_network(model):
+def serving_network(model, directions):
     """The network that an export holds, in Keras's own layers and float32.
 
     Args:
-        model: a `CueCo`, trained under any precision or strategy.
+        model: a method, trained under any precision or strategy.
+        directions: float32 `(L, dim)`, L2-normalised: the run's clusters.
 
     Returns:
         A `keras.Model` from `images`, uint8 `(n, height, width, 3)`, to a dict: `embedding`,
-        float32 `(n, dim)`, the features h; `cluster`, int64 `(n,)`, the centroid most similar to
+        float32 `(n, dim)`, the features h; `cluster`, int64 `(n,)`, the direction most similar to
         z; `cluster_similarity`, float32 `(n,)`, its cosine.
     """
     network = inference_network(model)
     images = keras.Input(model.image_shape, dtype="uint8", name="images")
     outputs = network(images)
-    centroids = ops.convert_to_numpy(model.clusters.centroids.value)  # (L, dim)
     similarities = keras.layers.Dense(
-        len(centroids), use_bias=False, dtype="float32", name="centroids"
+        len(directions), use_bias=False, dtype="float32", name="centroids"
     )
     # The best of one: like argmax and max together, but without Keras's care for negative zeros
     # in argmax, which ONNX cannot express.
     best, index = ops.top_k(similarities(outputs["projection"]), k=1)  # (n, 1) each
-    similarities.set_weights([centroids.T])
+    similarities.set_weights([directions.T])
     outputs = {
         "embedding": outputs["embedding"],
         "cluster": ops.cast(ops.squeeze(index, axis=-1), "int64"),
@@ -69,8 +69,12 @@ def save_saved_model(folder, network):
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
 
 
-def to_onnx(network):
+def to_onnx(network, description):
     """Converts a serving network, with BatchNormalization folded into the convolutions.
+
+    Args:
+        network: what `serving_network` returned.
+        description: text that the file carries.
 
     Returns:
         `onnx.ModelProto` in canonical form, checked in full.
@@ -81,7 +85,7 @@ def to_onnx(network):
     function = _function(network)
     model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
     _, height, _, _ = network.input_shape
-    return canonical(model, height, network.output["embedding"].shape[-1])
+    return canonical(model, height, network.output["embedding"].shape[-1], description)
 
 
 def _function(network):

@@ -4,6 +4,7 @@ import contextlib
 import pkgutil
 
 import keras
+import tensorflow as tf
 
 from cueco_tf.data.augment import TwoViews
 from cueco_tf.parts.resnet import build_encoder
@@ -15,6 +16,7 @@ def build_model(config):
     Weight decay is Keras's, decoupled: once a step every weight shrinks by learning rate times
     decay.
     """
+    config = fit_to_devices(config)
     total_steps = config.epochs * config.steps_per_epoch
     rise = int(config.learning_rate_warmup * total_steps)
     keras.utils.set_random_seed(config.seed)
@@ -43,6 +45,18 @@ def build_model(config):
     # The model's own: under mixed_float16 Keras wraps it in one that scales the loss.
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def fit_to_devices(config):
+    """A configuration with what depends on the devices of this machine filled in.
+
+    Float32 is made to mean that: on GPUs TensorFlow would round the factors of matrix products to
+    TF32, 3e-4 of their size, and losses divide similarities by temperatures down to 1e-4.
+    """
+    gpus = len(tf.config.list_logical_devices("GPU"))
+    if gpus:
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+    return config.on_gpus(gpus)
 
 
 def build_views(config):

@@ -13,7 +13,7 @@ from cueco_tf.parts.heads import build_projection_head
 from cueco_tf.parts.momentum_clusters import MomentumClusters
 from cueco_tf.parts.queue import KeyQueue
 from cueco_tf.parts.uniform import uniform
-from cueco_tf.settings.methods import check_settings
+from cueco_tf.settings.methods import CueCoSettings
 
 # Pulling towards clusters of a hardly trained encoder harms it. Digits, 60 epochs, NMI of seed 0:
 # 0.86 after a warm-up of a tenth, 0.90 after three tenths, 0.89 without any pull.
@@ -68,7 +68,7 @@ class CueCo(Method):
     Reference: Giakoumoglou and Stathaki, https://arxiv.org/abs/2507.12359.
     """
 
-    terms = ("info_nce", "centroid_contrast", "cluster_variance")
+    terms = tuple(CueCoSettings.terms)
 
     def __init__(
         self,
@@ -106,21 +106,18 @@ class CueCo(Method):
             variance_floor=variance_floor,
             loss_weights=tuple(loss_weights),
             assign_by=assign_by,
+            warmup_steps=warmup_steps,
             ramp_steps=ramp_steps,
             refresh_steps=refresh_steps,
             symmetric=symmetric,
         )
-        check_settings(**settings)
-        if warmup_steps is not None and warmup_steps < 0:
-            raise ValueError(
-                f"`warmup_steps` should be at least 0. Received: warmup_steps={warmup_steps}"
-            )
+        CueCoSettings.check_arguments(**settings)
         seed = kwargs.get("seed", 0)
         head = build_projection_head(
             encoder.output_shape[-1], hidden_dim, projection_dim, seed=seed
         )
         super().__init__(encoder, head, settings["key_momentum"], **kwargs)
-        self.settings = settings | {"warmup_steps": warmup_steps}
+        self.settings = settings
         self.queue_size, self.num_clusters = queue_size, num_clusters
         self.temperature, self.centroid_temperature = temperature, centroid_temperature
         self.loss_weights = settings["loss_weights"]

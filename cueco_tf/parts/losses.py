@@ -9,7 +9,7 @@ import math
 
 from keras import ops
 
-from cueco_tf.settings.run import MINIMUM_TEMPERATURE
+from cueco_tf.settings.rules import MINIMUM_TEMPERATURE
 
 
 def _check_temperature(value):

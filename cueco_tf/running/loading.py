@@ -6,21 +6,23 @@ from pathlib import Path
 import keras
 
 from cueco_tf.methods.building import build_model
-from cueco_tf.methods.cueco import CueCo
 from cueco_tf.running import checkpoints
+from cueco_tf.running.clusters import Clusters, read_clusters
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.settings.run import RunConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run read back: its `config`, `model` (a `CueCo`), `metrics` (a dict an epoch) and
-    `summary` (None until the run is finished)."""
+    """A run read back: its `config`, `model` (the method, such as `CueCo`), `metrics` (a dict an
+    epoch), `summary` (None until the run is finished) and `clusters` (None until then, unless the
+    method learns its own)."""
 
     config: RunConfig
-    model: CueCo
+    model: keras.Model
     metrics: list
     summary: dict | None
+    clusters: Clusters | None
 
 
 def load_run(run_dir, weights_only=False):
@@ -42,7 +44,8 @@ def load_run(run_dir, weights_only=False):
     model = build_model(config)
     if checkpoints.restore(folder.checkpoints, model, weights_only) is None:
         raise RunError(f"{folder.path} has no checkpoint yet: train it first.")
-    return Run(config, model, folder.read_metrics(config), folder.read_summary())
+    clusters = read_clusters(folder, model)
+    return Run(config, model, folder.read_metrics(config), folder.read_summary(), clusters)
 
 
 def load_encoder(run_dir):

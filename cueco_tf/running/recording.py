@@ -122,18 +122,19 @@ class RunRecorder(keras.callbacks.Callback):
         self.total_steps = config.epochs * config.steps_per_epoch
 
     def on_train_begin(self, logs=None):
-        self.step = int(self.model.step.numpy())
+        self.begun = self.step = int(self.model.step.numpy())
         self.saved_at = time.monotonic()
         if self.step == 0:
             self._snapshot(0)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.first_batch_at = None
+        built = self.step > self.begun  # else the first steps include building the graph
+        self.first_batch_at, self.first_step = time.monotonic() if built else None, self.step
 
     def on_train_batch_end(self, batch, logs=None):
         before, self.step = self.step, int(self.model.step.numpy())
         now = time.monotonic()
-        if self.first_batch_at is None:  # the very first steps include building the graph
+        if self.first_batch_at is None:
             self.first_batch_at, self.first_step = now, self.step
         self.last_batch_at = now
         if before < -(-self.total_steps // 2) <= self.step:

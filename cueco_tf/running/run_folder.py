@@ -103,8 +103,12 @@ class RunFolder:
         if self.config.exists():
             saved = self.read_config()
             wanted = config.resolve(saved.train_images, saved.image_size, saved.num_classes)
-            wanted = dataclasses.replace(wanted, fingerprint=saved.fingerprint)
-            self.check_same(saved, wanted)
+            # What was not asked for depends on the files and the devices of the run.
+            left_open = ("fingerprint", "precision", "jit")
+            known = {
+                name: getattr(saved, name) for name in left_open if getattr(wanted, name) is None
+            }
+            self.check_same(saved, dataclasses.replace(wanted, **known))
 
     def read_config(self):
         """The run's configuration.

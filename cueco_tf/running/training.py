@@ -9,11 +9,12 @@ from cueco_tf import data
 from cueco_tf.distributed.replicas import own_part, share_out
 from cueco_tf.distributed.supervisor import is_supervised
 from cueco_tf.evaluation import networks as scoring
-from cueco_tf.evaluation.table import SCORES, score_table
-from cueco_tf.methods.building import build_model
+from cueco_tf.evaluation.table import SCORES, method_of, score_table
+from cueco_tf.methods.building import build_model, fit_to_devices
 from cueco_tf.methods.inference import save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
 from cueco_tf.running import checkpoints
+from cueco_tf.running.clusters import make_clusters
 from cueco_tf.running.recording import (
     EpochLogs,
     Interrupted,
@@ -30,6 +31,7 @@ _MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
 _SCORED_TRAIN, _SCORED_TEST = 50_000, 10_000
 # Raw pixels are scored beside the features where that takes seconds.
 _RAW_LIMIT = 5_000_000  # numbers in the training images
+_SUMMARISED = ("loss", "usage_entropy", "dead_clusters")  # of the last epoch, where they are
 
 
 def train(config, folder, data_dir, resume, workers):
@@ -53,6 +55,7 @@ def train(config, folder, data_dir, resume, workers):
     if config.train_images is None:  # else it is that of a run which was begun earlier
         config = config.resolve(len(images.train), images.train.image_size, images.num_classes)
         config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
+        config = fit_to_devices(config)
     with workers.strategy.scope():
         model = build_model(config)
 
@@ -188,7 +191,9 @@ def _finish(config, images, model, folder):
     """Saves the encoder, scores it and prints the table."""
     encoder = to_stock_layers(model.encoder)
     save_network(folder.encoder, encoder)
-    scores = dict.fromkeys(SCORES)
+    make_clusters(folder, model, images.train, config.seed)
+    own = model.directions() is not None
+    scores = {name: None for name in SCORES if own or not name.startswith("centroid_")}
     if images.test is not None:
         print("Scoring the frozen features ...")
         train, test = images.train.sample(_SCORED_TRAIN), images.test.sample(_SCORED_TEST)
@@ -203,12 +208,11 @@ def _finish(config, images, model, folder):
             print(f"No k-NN, linear and k-means scores: {error}")
     last = folder.read_metrics(config)[-1]
     summary = scores | {
+        "method": method_of(config)[0],
         "dataset": config.dataset,
         "holdout": config.holdout,
         "epochs": config.epochs,
-        "loss": last["loss"],
-        "usage_entropy": last["usage_entropy"],
-        "dead_clusters": last["dead_clusters"],
+        **{name: last[name] for name in _SUMMARISED if last.get(name) is not None},
     }
     folder.write_summary(summary)
     print(f"\n{score_table(summary)}\n")

@@ -210,7 +210,6 @@ class CueCoSettings(MethodSettings):
 
 
 METHODS = {"cueco": CueCoSettings}
-check_settings = CueCoSettings.check_arguments
 
 
 def class_of(method):

@@ -21,7 +21,6 @@ from cueco_tf.settings.rules import (
     pair,
     rule,
 )
-from cueco_tf.settings.rules import MINIMUM_TEMPERATURE as MINIMUM_TEMPERATURE
 
 DATASETS = ("digits", "cifar10", "cifar100", "imagenet100", "folder:PATH", "tfds:NAME")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -138,14 +137,21 @@ class RunConfig:
         "choosing options",
         metavar="SHARE",
     )
-    precision: str = _training(
-        "float32",
+    # On an H200, ResNet-18: 37,000 images/s in mixed_bfloat16, 27,600 in float32 with TF32.
+    precision: str | None = _training(
+        None,
         one_of(*PRECISIONS),
         "float32, mixed_bfloat16 or mixed_float16: of activations and gradients; weights and all "
         "other state stay float32",
+        unset="mixed_bfloat16 on GPUs, else float32",
+        resolved=True,
     )
-    jit: bool = _training(
-        False, None, "compile the training step with XLA, which rounds and draws differently"
+    jit: bool | None = _training(
+        None,
+        None,
+        "compile the training step with XLA, which rounds differently",
+        unset="on a single GPU",
+        resolved=True,
     )
     seed: int = _training(0, count(0), "of all that is drawn")
     sync_batchnorm: bool = _devices(
@@ -215,6 +221,15 @@ class RunConfig:
             num_classes=num_classes,
             blur=(0.5 if image_size > 64 else 0.0) if self.blur is None else self.blur,
             solarise=(0.2 if image_size > 64 else 0.0) if self.solarise is None else self.solarise,
+        )
+
+    def on_gpus(self, count):
+        """Fills in what depends on the devices that train: `count` GPUs, or 0."""
+        precision = "mixed_bfloat16" if count else "float32"
+        return dataclasses.replace(
+            self,
+            precision=precision if self.precision is None else self.precision,
+            jit=count == 1 if self.jit is None else self.jit,
         )
 
     @property

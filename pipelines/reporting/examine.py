@@ -7,8 +7,11 @@ import numpy as np
 from sklearn.cluster import KMeans
 from tqdm import tqdm
 
+from cueco_tf.evaluation.table import method_of
 from cueco_tf.methods.inference import inference_network
+from cueco_tf.running.clusters import cluster_count
 from cueco_tf.running.run_folder import RunError
+from pipelines.command import reason
 from pipelines.reporting.findings import (
     Findings,
     choose_queries,
@@ -39,29 +42,30 @@ def examine(folder, run, split, class_names, evaluation):
     """
     config, seed = run.config, run.config.seed
     labels, num_classes = (None, 0) if class_names is None else (split.labels, len(class_names))
-    paired = split.sample(max(_PAIRED, _PAIRED_EACH * config.settings.clusters), seed)
-    similarity = _similarities(folder, paired, config.settings.clusters, seed)
+    own = run.clusters
+    wanted = cluster_count(config.num_classes, config.train_images)
+    num_clusters = wanted if own is None else len(own.directions)
+    paired = split.sample(max(_PAIRED, _PAIRED_EACH * num_clusters), seed)
+    similarity = _similarities(folder, paired, num_clusters, seed)
     h, z = _embed(inference_network(run.model), split, "Embedding")
 
     clusters = None
-    state = run.model.clusters
-    if bool(state.started):
-        print(f"Assigning {len(z):,} images to {config.settings.clusters:,} clusters ...")
-        centroids, variances = state.centroids.numpy(), state.variances.numpy()
-        clusters = describe_clusters(z, centroids, variances, labels, num_classes)
+    if own is not None and own.trained:
+        print(f"Assigning {len(z):,} images to {num_clusters:,} clusters ...")
+        clusters = describe_clusters(z, own.directions, labels, num_classes)
     queries = choose_queries(len(h), labels, seed=seed)
     neighbours, similarities = nearest_neighbours(h, queries)
-    mapped = np.sort(np.random.default_rng(seed).permutation(len(h))[:_MAPPED])
-    print(f"Mapping {len(mapped):,} embeddings: PCA and t-SNE ...")
-    xy = flat_map(h[mapped], seed)
-
-    scores = run.summary if evaluation is None else evaluation
+    mapped, xy = _map(h, seed)
     return Findings(
         name=folder.path.resolve().name,
+        method=method_of(config)[0],
+        terms=run.model.terms,
+        clusters_are=None if own is None else own.are,
+        num_clusters=num_clusters,
         config=config,
         metrics=run.metrics,
         finished=run.summary is not None,
-        scores=scores or {},
+        scores=(run.summary if evaluation is None else evaluation) or {},
         evaluated=evaluation is not None,
         labels=labels,
         class_names=class_names,
@@ -77,6 +81,13 @@ def examine(folder, run, split, class_names, evaluation):
     )
 
 
+def _map(h, seed):
+    """The images on the map, `(m,)`, and their places, `(m, 2)`."""
+    mapped = np.sort(np.random.default_rng(seed).permutation(len(h))[:_MAPPED])
+    print(f"Mapping {len(mapped):,} embeddings: PCA and t-SNE ...")
+    return mapped, flat_map(h[mapped], seed)
+
+
 def _similarities(folder, split, num_clusters, seed):
     """`Similarity` by percent of training, for each snapshot there is."""
     found = {}
@@ -86,8 +97,7 @@ def _similarities(folder, split, num_clusters, seed):
             try:
                 network = keras.models.load_model(path, safe_mode=True)
             except Exception as error:  # a damaged file can make Keras raise anything
-                reason = str(error).strip().partition("\n")[0]
-                raise RunError(f"{path} cannot be read: {reason}") from error
+                raise RunError(f"{path} cannot be read: {reason(error)}") from error
             _, z = _embed(network, split, f"Snapshot at {percent} %")
             kmeans = KMeans(min(num_clusters, len(z)), random_state=seed)
             found[percent] = pair_similarity(z, kmeans.fit_predict(z))

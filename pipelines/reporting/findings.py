@@ -25,22 +25,23 @@ _BLOCK = 1024  # rows whose similarities to everything else are held at once
 class Clusters:
     """L clusters of n images.
 
-    `assignments` is `(n,)` int32, `centroids` float32 `(L, dim)`, `variances` float32 `(L,)`,
-    `nearest` a list of L index arrays: a cluster's members most similar to its centroid, or the
-    most similar images of other clusters where it has none. `table` is `(classes, L)`, the images
-    of each class in each cluster, or None without labels.
+    `assignments` is `(n,)` int32, `centroids` float32 `(L, dim)`, `spreads` float32 `(L,)`: the
+    mean squared distance of a cluster's images to its centroid, NaN where it is empty. `nearest` is
+    a list of L index arrays: a cluster's members most similar to its centroid, or the most similar
+    images of other clusters where it has none. `table` is `(classes, L)`, the images of each class
+    in each cluster, or None without labels.
     """
 
     assignments: np.ndarray
     centroids: np.ndarray
-    variances: np.ndarray
+    spreads: np.ndarray
     nearest: list
     table: np.ndarray | None
 
     @cached_property
     def sizes(self):
         """Images of each cluster, `(L,)`."""
-        return np.bincount(self.assignments, minlength=len(self.variances))
+        return np.bincount(self.assignments, minlength=len(self.centroids))
 
     @cached_property
     def purities(self):
@@ -71,13 +72,12 @@ def _side_by_side(rows):
     return leaves_list(linkage(rows, "average", optimal_ordering=True))
 
 
-def describe_clusters(z, centroids, variances, labels=None, num_classes=0, shown=8):
+def describe_clusters(z, centroids, labels=None, num_classes=0, shown=8):
     """Assigns images to clusters and describes these.
 
     Args:
         z: float32 `(n, dim)`, L2-normalised projections.
         centroids: `(L, dim)`, L2-normalised.
-        variances: `(L,)`.
         labels: `(n,)` integers in [0, num_classes), or None.
         num_classes: integer.
         shown: integer >= 1, how many nearest images to name at most. Defaults to 8.
@@ -91,6 +91,9 @@ def describe_clusters(z, centroids, variances, labels=None, num_classes=0, shown
         cosine = z[block] @ centroids.T  # (block, L)
         assignments[block], similarity[block] = cosine.argmax(axis=1), cosine.max(axis=1)
     sizes = np.bincount(assignments, minlength=len(centroids))
+    total = np.bincount(assignments, weights=2.0 - 2.0 * similarity, minlength=len(centroids))
+    with np.errstate(invalid="ignore"):
+        spreads = (total / sizes).astype(np.float32)
     members = np.split(np.lexsort((-similarity, assignments)), np.cumsum(sizes)[:-1])
     nearest = [
         (own if len(own) else np.argsort(-(z @ centroid), kind="stable"))[:shown]
@@ -100,7 +103,7 @@ def describe_clusters(z, centroids, variances, labels=None, num_classes=0, shown
     if labels is not None:
         table = np.zeros((num_classes, len(centroids)), np.int64)
         np.add.at(table, (labels, assignments), 1)
-    return Clusters(assignments, centroids, variances, nearest, table)
+    return Clusters(assignments, centroids, spreads, nearest, table)
 
 
 def choose_queries(count, labels=None, queries=10, seed=0):
@@ -205,7 +208,9 @@ def pair_similarity(z, clusters):
 class Findings:
     """All that a report shows of one run.
 
-    `metrics` and `config` are the run folder's; `scores` the evaluation's or the summary's, a dict;
+    `method` is its title, `terms` the names of its losses, `clusters_are` what its clusters are
+    (`running.clusters`), or None, `num_clusters` how many there are or will be. `metrics` and
+    `config` are the run folder's; `scores` the evaluation's or the summary's, a dict;
     `evaluated` says which. `labels` is `(n,)` or None, as is `class_names`. `mapped` are the
     indices of the `(m,)` images on the map, at `xy` `(m, 2)`. `queries` is `(q,)`, `neighbours` and
     `neighbour_similarities` `(q, k)`. `similarity` maps percent of training to `Similarity`, of
@@ -213,6 +218,10 @@ class Findings:
     """
 
     name: str
+    method: str
+    terms: tuple
+    clusters_are: str | None
+    num_clusters: int
     config: RunConfig
     metrics: list
     finished: bool

@@ -12,7 +12,6 @@ import numpy as np
 from markupsafe import Markup
 
 from cueco_tf.evaluation.table import BASELINES, SCORES
-from cueco_tf.running.run_folder import columns
 from pipelines.reporting import plots, style, thumbnails
 
 # Areas in pixels that keep the largest report, 1,000 clusters and 5,000 points, below 15 MB.
@@ -38,9 +37,9 @@ def build(findings, figures, split):
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    names = columns(findings.config)
     template = environment.from_string(files.joinpath("page.html").read_text())
     labels = findings.labels
+    columns = list(findings.metrics[0]) if findings.metrics else []
     return template.render(
         findings=findings,
         style=Markup(files.joinpath("page.css").read_text()),
@@ -52,8 +51,8 @@ def build(findings, figures, split):
         score_columns=list(_COLUMNS.values()),
         scores=list(_scores(findings.scores)),
         settings=findings.config.flat(),
-        metrics=[[_number(row[name]) for name in names] for row in findings.metrics],
-        metric_names=names,
+        metrics=[[_number(row[name]) for name in columns] for row in findings.metrics],
+        metric_names=columns,
         map=_map(findings, split),
         queries=list(_queries(findings, split)),
         cards=list(_cards(findings, split)),
@@ -129,7 +128,7 @@ def _cards(findings, split):
         card = {
             "number": i,
             "size": int(clusters.sizes[i]),
-            "spread": float(clusters.variances[i]),
+            "spread": float(np.nan_to_num(clusters.spreads[i])),
             "strip": thumbnails.sheet(strip, columns),
             "side": strip.shape[1],
             "columns": columns,

@@ -5,6 +5,7 @@ import re
 from html import escape
 
 import matplotlib
+from matplotlib.figure import Figure
 
 # The page's style sheet has a variable of each name, with one value for light and one for dark.
 COLOURS = {
@@ -41,6 +42,16 @@ STYLE = {
     "text.parse_math": False,  # a class may be called $5
     "figure.constrained_layout.use": True,
 }
+
+FEW = 20  # so many epochs, or groups on a map, are marked one by one
+
+
+def new_axes(title, xlabel, ylabel, size=(5.2, 3.2)):
+    """A figure with one set of axes, both returned."""
+    figure = Figure(figsize=size)
+    axes = figure.subplots()
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    return figure, axes
 
 
 def save_png(figure, path):

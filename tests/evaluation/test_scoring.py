@@ -36,6 +36,7 @@ def test_own_clusters_and_probe(digits, digits_run):
     assert {name: scores[f"centroid_{name}"] for name in expected} == expected
     assert 0 <= scores["online_top1"] <= 1
 
+    assert set(scores) == {"online_top1", "centroid_nmi", "centroid_acc", "centroid_ari"}
     fresh = cueco_tf.CueCo(cueco_tf.build_encoder("resnet10", 8, 16), 10, queue_size=64)
     assert set(scoring.score_clusters(fresh, digits.test).values()) == {None}
 

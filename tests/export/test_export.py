@@ -216,7 +216,8 @@ def test_files_that_disagree_are_an_error(digits_export, digits_run, digits, tmp
 
     folder = tmp_path / "tampered"
     shutil.copytree(digits_export, folder)
-    network = exporting.serving_network(cueco_tf.load_run(digits_run).model)
+    run = cueco_tf.load_run(digits_run)
+    network = exporting.serving_network(run.model, run.clusters.directions)
     images = digits.test.images[:100]
     assert export_checks.parity(folder, network, images)["images"] == 100
     model = onnx.load(folder / "encoder.onnx")
@@ -296,6 +297,22 @@ def test_a_data_set_that_is_gone_is_named(digits_run, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+def test_a_run_with_images_held_out_is_exported_on_its_own_images(tmp_path):
+    run, out = tmp_path / "run", tmp_path / "out"
+    options = ["--dataset", "digits", "--width", "4", "--epochs", "1", "--holdout", "0.2"]
+    done = module("cueco_tf.train", *options, "--run-dir", run)
+    assert done.returncode == 0, done.stderr
+    done = module("pipelines.export", run, "--output", out, "--precision", "float16")
+    assert done.returncode == 0, done.stderr
+    manifest, card = manifest_of(out), (out / "README.md").read_text()
+    # The sample is the whole of both splits, so this is the run's own score on the held-out images.
+    own = manifest["scores"]["summary"]["knn_top1"]
+    assert manifest["price"]["knn_top1"]["float32"] == pytest.approx(own, abs=1e-6)
+    assert manifest["parity"]["images"] == 287
+    assert "of the run, on held-out training images" in card and "its test images" not in card
+
+
 def test_overwriting_replaces_the_whole_export_and_takes_new_scores_along(
     digits_run, digits_export, tmp_path
 ):
@@ -335,7 +352,7 @@ precision = "float32" if sys.argv[1] == "strategy" else sys.argv[1]
 images = np.load("images.npy")
 config = RunConfig.for_dataset(
     "digits", width=16, epochs=1, queue_size=16, warmup_epochs=0, precision=precision
-).resolve(64, 16, 10)
+).resolve(1437, 16, 10)  # the digits, of which it sees a few
 folder = RunFolder(pathlib.Path("run"))
 folder.create(config)
 with scope:

@@ -278,8 +278,13 @@ def test_a_failed_copy_keeps_the_embeddings(digits_export, few, tmp_path, monkey
         raise KeyboardInterrupt
 
     for place, failure, code, message in (
-        ("pipelines.embed.shutil.copyfile", full, 2, f"{copies} was not written: No space left"),
-        ("pipelines.embed.shutil.copyfile", stopped, 130, "stopped"),
+        (
+            "cueco_tf.embedding.copies.shutil.copyfile",
+            full,
+            2,
+            f"{copies} was not written: No space left",
+        ),
+        ("cueco_tf.embedding.copies.shutil.copyfile", stopped, 130, "stopped"),
         ("cueco_tf.embedding.embeddings_file.write_file", stopped, 130, "stopped"),
     ):
         with monkeypatch.context() as patch:

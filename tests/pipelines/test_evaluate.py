@@ -11,6 +11,7 @@ from PIL import Image
 
 import cueco_tf
 from cueco_tf import evaluation
+from cueco_tf.evaluation.feature_file import ARRAYS
 from pipelines import evaluate
 
 
@@ -96,7 +97,7 @@ def test_features_of_any_origin(features, tmp_path):
     done = subprocess.run([sys.executable, "-c", script, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     scores = json.loads(output.read_text())
-    expected = evaluation.score_features(*(features[n] for n in evaluate._ARRAYS))
+    expected = evaluation.score_features(*(features[n] for n in ARRAYS))
     assert {name: scores[name] for name in expected} == pytest.approx(expected)
 
 

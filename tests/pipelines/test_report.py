@@ -71,7 +71,7 @@ def unlabelled(tmp_path_factory, cifar):
 def test_clusters_are_those_of_a_slow_count(digits):
     z, labels = pixels(digits.train), digits.train.labels
     centroids = np.concatenate([z[:7], -z[:1]])  # no image is like the negative of an image
-    clusters = find.describe_clusters(z, centroids, np.ones(8), labels, 10, shown=5)
+    clusters = find.describe_clusters(z, centroids, labels, 10, shown=5)
     own = np.array([max(range(8), key=lambda c: float(x @ centroids[c])) for x in z])
     np.testing.assert_array_equal(clusters.assignments, own)
     for c in range(8):
@@ -84,7 +84,10 @@ def test_clusters_are_those_of_a_slow_count(digits):
         np.testing.assert_array_equal(clusters.table[:, c], counts)
         if len(members):
             assert clusters.purities[c] == max(counts) / len(members)
-    assert clusters.sizes[7] == 0 and np.isnan(clusters.purities[7])
+            spread = np.mean(np.sum((z[members] - centroids[c]) ** 2, axis=1))
+            assert clusters.spreads[c] == pytest.approx(spread, rel=1e-4)
+    assert clusters.sizes[7] == 0
+    assert np.isnan(clusters.purities[7]) and np.isnan(clusters.spreads[7])
     classes, order = clusters.orders
     assert sorted(classes) == list(range(10)) and sorted(order) == list(range(8))
     assert order[-1] == 7  # the empty one
@@ -223,6 +226,9 @@ def test_scores_stand_beside_their_baselines(digits_findings, digits):
     ]
     assert "pipelines.evaluate" not in text
     assert "test split of mnist, %, linear by the sgd protocol." in table
+    held_out = dataclasses.replace(evaluated, scores={**scores, "holdout": 0.1})
+    text = page.build(held_out, {}, digits.train)
+    assert "On held-out images of mnist, %" in text and "test split of mnist" not in text
     summary = page.build(digits_findings, {}, digits.train)
     assert "python -m pipelines.evaluate RUN" in summary and "linear top-1" in summary
 

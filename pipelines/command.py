@@ -1,0 +1,95 @@
+"""What the commands share: parser, options, failures in a line, a quiet TensorFlow, the machine."""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import sys
+from pathlib import Path
+
+from cueco_tf.export.reading import cores
+from cueco_tf.storage import write_atomically
+
+
+class UsageError(ValueError):
+    """What was given on the command line cannot be used; the message says why."""
+
+
+def parser_of(name, description, epilog=None):
+    """The parser of `python -m pipelines.NAME`, which prints its texts as they are written.
+
+    Args:
+        name: of the command's module in `pipelines`.
+        description: text before the options.
+        epilog: text after them, or None.
+
+    Returns:
+        `argparse.ArgumentParser`.
+    """
+    return argparse.ArgumentParser(
+        prog=f"python -m pipelines.{name}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_data_dir(parser):
+    """Adds `--data-dir DIR`, which is None unless it is given."""
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR, else "
+        "~/tensorflow_datasets)",
+    )
+
+
+def check_parent(option, path):
+    """Raises UsageError when the folder that `path`, the value of an option, is to lie in is not
+    there."""
+    if not path.parent.is_dir():
+        raise UsageError(f"There is no folder {path.parent} for {option}.")
+
+
+def fail(error, code=2):
+    """Says on stderr, in one line, why a command failed.
+
+    Args:
+        error: an exception or a text, of which the first line is said.
+        code: integer, the exit code. Defaults to 2.
+
+    Returns:
+        The exit code.
+    """
+    print(f"error: {error}".splitlines()[0], file=sys.stderr)
+    return code
+
+
+def reason(error):
+    """Why it failed, in a line: of an OSError what the system says, without number and file; else
+    the first line of the message, or the exception's kind where it has none."""
+    text = getattr(error, "strerror", None) or str(error).strip() or repr(error)
+    return text.splitlines()[0]
+
+
+def quiet_tensorflow():
+    """Keeps TensorFlow's notes and warnings from the screen, its errors not. Call it before
+    TensorFlow is imported, here or in a child process."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def machine():
+    """What this runs on: a dict of `processor`, its name, and `cores`, those it may use."""
+    names = Path("/proc/cpuinfo")
+    lines = names.read_text().splitlines() if names.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = models[0] if models else platform.processor() or platform.machine()
+    return {"processor": processor, "cores": cores()}
+
+
+def write_json(path, value):
+    """Writes a value as JSON that people can read, whole or not at all."""
+    text = json.dumps(value, indent=2) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text))

@@ -1,0 +1,83 @@
+"""What the commands share."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import command
+
+COMMANDS = sorted(
+    path.stem
+    for path in Path(command.__file__).parent.glob("*.py")
+    if path.stem not in ("__init__", "command")
+)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_help_in_its_own_words(name):
+    done = subprocess.run(
+        [sys.executable, "-m", f"pipelines.{name}", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: python -m pipelines.{name} ")
+    assert done.stderr == ""
+
+
+def test_a_failure_is_one_line_on_stderr(capsys):
+    assert command.fail(ValueError("no such thing\nand its trace")) == 2
+    assert command.fail("stopped.", 130) == 130
+    captured = capsys.readouterr()
+    assert captured.err == "error: no such thing\nerror: stopped.\n" and captured.out == ""
+
+
+def test_the_reason_is_a_line(tmp_path):
+    with pytest.raises(OSError) as caught:
+        (tmp_path / "none").read_text()
+    assert command.reason(caught.value) == "No such file or directory"
+    assert command.reason(ValueError("one\ntwo")) == "one"
+    assert command.reason(ValueError()) == "ValueError()"
+
+
+def test_a_folder_that_is_not_there_is_named_with_its_option(tmp_path):
+    command.check_parent("--output", tmp_path / "scores.json")
+    with pytest.raises(command.UsageError, match=r"no folder .*/none for --output"):
+        command.check_parent("--output", tmp_path / "none" / "scores.json")
+
+
+def test_tensorflow_is_quiet_when_it_is_imported_later():
+    script = """
+import os
+os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
+from pipelines.command import quiet_tensorflow
+quiet_tensorflow()
+import cueco_tf, tensorflow as tf
+tf.get_logger().warning("a warning")
+tf.get_logger().error("an error")
+print(os.environ["TF_CPP_MIN_LOG_LEVEL"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2\n" and "an error" in done.stderr and "a warning" not in done.stderr
+
+
+def test_what_the_environment_says_stays(monkeypatch):
+    level = logging.getLogger("tensorflow").level
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    try:
+        command.quiet_tensorflow()
+        assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    finally:
+        logging.getLogger("tensorflow").setLevel(level)
+
+
+def test_the_machine_and_json(tmp_path):
+    found = command.machine()
+    assert found["processor"] and 1 <= found["cores"] <= os.cpu_count()
+    command.write_json(tmp_path / "machine.json", found)
+    assert json.loads((tmp_path / "machine.json").read_text()) == found
+    assert [path.name for path in tmp_path.iterdir()] == ["machine.json"]
