@@ -22,19 +22,23 @@ def settings(options):
 
 
 def configure(options, dataset="cifar100", **changes):
-    """The configuration of `cueco_tf.train`, but that k-means never makes the clusters anew: it
-    comes once in many steps, so it would fall into some measurements and not into others.
+    """The configuration of `cueco_tf.train` on these devices, but that k-means never makes the
+    clusters anew: it comes once in many steps, so it would fall into some measurements and not
+    into others.
 
     Raises:
         ConfigError: for options out of range.
     """
-    return RunConfig.for_dataset(
+    config = RunConfig.for_dataset(
         dataset,
         encoder=options.encoder,
         width=options.width,
         batch_size=options.batch_size,
         **{"refresh_steps": 0, **changes},
     )
+    from cueco_tf.methods.building import fit_to_devices
+
+    return fit_to_devices(config)
 
 
 def build(options, **changes):
