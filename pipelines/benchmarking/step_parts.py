@@ -28,8 +28,8 @@ def parts_of(model, batch_size):
     from cueco_tf.parts.clusters import normalize
 
     view, key_view = map(tf.constant, bare_step.random_views(batch_size, model.image_shape[0]))
-    resident = Resident(tf.cast(view, tf.uint8).numpy(), model.augment)
-    placed = [tf.range(batch_size, dtype=tf.int64), model.augment.draws(batch_size, (0, 0))]
+    images = tf.cast(view, tf.uint8).numpy()
+    resident = Resident(images, None, batch_size, model.augment, model.seed)
     vectors = tf.random.stateless_normal((2, batch_size, model.memory.queue.shape[1]), (0, 1))
     queries, keys = normalize(vectors[0]), normalize(vectors[1])
 
@@ -39,11 +39,14 @@ def parts_of(model, batch_size):
     def key_forward(view):
         return normalize(model.keys(view, batch_size))
 
-    def step(index, draws, labels):
-        return model.train_step((resident.views(index, draws), labels))
+    def batch():
+        return resident.batch(model.step.value, batch_size)
+
+    def step():
+        return model.train_step(batch())
 
     return {
-        "views": (resident.views, placed),
+        "views": (batch, []),
         "key update": (model._follow, []),
         "key forward": (key_forward, [key_view]),
         "forward": (forward, [view]),
@@ -53,7 +56,7 @@ def parts_of(model, batch_size):
         "optimizer": _optimizer(model),
         "queue": (model.memory.enqueue, [keys]),
         **_clustering(model, keys),
-        WHOLE: (step, [*placed, tf.zeros(batch_size, tf.int32)]),
+        WHOLE: (step, []),
     }
 
 
