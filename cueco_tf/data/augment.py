@@ -104,10 +104,12 @@ class TwoViews:
         return cls() if size <= 64 else cls(blur=0.5, solarise=0.2)
 
     def get_config(self):
+        """All arguments by name, for Keras and JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_config(cls, config):
+        """Makes the views that `get_config` described."""
         return cls(**config)
 
     def __call__(self, images, seed):

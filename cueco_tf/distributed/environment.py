@@ -29,6 +29,7 @@ class Cluster:
 
     @property
     def is_chief(self):
+        """Whether this process is the one that touches the run folder."""
         return self.index == 0
 
     def tf_config(self):

@@ -63,6 +63,7 @@ class Workers:
 
     @property
     def is_chief(self):
+        """Whether this process is the one that touches the run folder."""
         return self.index == 0
 
     def any(self, condition):

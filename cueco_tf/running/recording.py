@@ -29,11 +29,13 @@ class KnnMonitor(keras.callbacks.Callback):
         self.train, self.test, self.every, self.epochs = train, test, every, epochs
 
     def on_train_begin(self, logs=None):
+        """Makes the copy of the encoder that is looked at."""
         # A copy, for the model's own `predict` would wait for the other replicas' processes.
         self.encoder = to_stock_layers(self.model.encoder)
         self.encoder.compile(jit_compile=False)  # which takes longer than a few looks
 
     def on_epoch_end(self, epoch, logs=None):
+        """Adds `knn_top1`, in [0, 1], to the logs of an epoch whose turn it is."""
         if (epoch + 1) % self.every == 0 or epoch + 1 == self.epochs:
             self.encoder.set_weights(self.model.encoder.get_weights())
             train_x, test_x = (
@@ -55,6 +57,7 @@ class EpochLogs(keras.callbacks.TensorBoard):
         super().__init__(folder, write_graph=False)
 
     def on_train_batch_end(self, batch, logs=None):
+        """Writes nothing: an epoch's means are enough."""
         pass
 
 
@@ -80,6 +83,7 @@ class StopTogether(keras.callbacks.Callback):
         return self._agreed if self.workers.count > 1 else self.stop_requested()
 
     def on_train_batch_end(self, batch, logs=None):
+        """Asks the other workers after each step; all but the chief stop here."""
         if self.workers.count > 1:
             self._agreed = self.workers.any(self.stop_requested())
         if self.agreed() and not self.workers.is_chief:
@@ -98,6 +102,7 @@ class ResumedMeans(keras.callbacks.Callback):
         self.put_back = put_back
 
     def on_epoch_begin(self, epoch, logs=None):
+        """Puts the means back before the first epoch's first step."""
         if self.put_back is not None:
             self.put_back()
         self.put_back = None
@@ -122,16 +127,20 @@ class RunRecorder(keras.callbacks.Callback):
         self.total_steps = config.epochs * config.steps_per_epoch
 
     def on_train_begin(self, logs=None):
+        """Notes where training begins; at step 0 saves the first snapshot."""
         self.begun = self.step = int(self.model.step.numpy())
         self.saved_at = time.monotonic()
         if self.step == 0:
             self._snapshot(0)
 
     def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock of `images_per_second`."""
         built = self.step > self.begun  # else the first steps include building the graph
         self.first_batch_at, self.first_step = time.monotonic() if built else None, self.step
 
     def on_train_batch_end(self, batch, logs=None):
+        """Saves the snapshot of half the training, and a checkpoint when it is time for one or
+        training has to stop."""
         before, self.step = self.step, int(self.model.step.numpy())
         now = time.monotonic()
         if self.first_batch_at is None:
@@ -145,6 +154,7 @@ class RunRecorder(keras.callbacks.Callback):
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
+        """Writes the epoch's row and a checkpoint, and at the end of training the last snapshot."""
         steps = self.step - self.first_step
         if steps:
             seconds = self.last_batch_at - self.first_batch_at
@@ -157,6 +167,7 @@ class RunRecorder(keras.callbacks.Callback):
         self._save()
 
     def on_train_end(self, logs=None):
+        """Waits until the last checkpoint is written."""
         self.saver.wait()
 
     def _save(self):
@@ -192,6 +203,7 @@ class Progress(keras.callbacks.Callback):
         self.bar = None
 
     def on_train_begin(self, logs=None):
+        """Puts the bar on the screen."""
         if self.bar is None:
             step = int(self.model.step.numpy())
             # Where nobody watches, a line every half minute is enough.
@@ -202,6 +214,7 @@ class Progress(keras.callbacks.Callback):
             self.started_at = self.estimated = None
 
     def on_train_batch_end(self, batch, logs=None):
+        """Moves the bar to the model's step; prints the estimate once."""
         self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
         self.bar.update(int(self.model.step.numpy()) - self.bar.n)
         if self.started_at is None:  # the first steps include building the graph
@@ -216,6 +229,7 @@ class Progress(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
+        """Prints the epoch's line."""
         cells = [f"epoch {epoch + 1:4d}"]
         for title, name, form in self.cells:
             if name in logs:
