@@ -86,8 +86,6 @@ LONGEST_MODULE, LONGEST_FUNCTION = 250, 40
 # What is longer: lines it may have, and why.
 LONG = {
     "cueco_tf.methods.cueco.__init__": (75, "its signature alone has 21 lines"),
-    "cueco_tf.running.training.train": (45, "the story of a run, top to bottom"),
-    "pipelines.enduring.chaos": (265, "kills, phases and the comparison of two runs"),
 }
 
 

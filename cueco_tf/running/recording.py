@@ -11,6 +11,7 @@ from cueco_tf.methods.inference import inference_network, save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
 from cueco_tf.running import checkpoints
 from cueco_tf.running.run_folder import columns
+from cueco_tf.running.stopping import Interrupted
 
 
 class KnnMonitor(keras.callbacks.Callback):
@@ -59,35 +60,6 @@ class EpochLogs(keras.callbacks.TensorBoard):
     def on_train_batch_end(self, batch, logs=None):
         """Writes nothing: an epoch's means are enough."""
         pass
-
-
-class Interrupted(Exception):
-    """Training was asked to stop, and its state is saved."""
-
-
-class StopTogether(keras.callbacks.Callback):
-    """Ends the training of all workers after the same step, once one of them is told to.
-
-    Args:
-        workers: `Workers`.
-        stop_requested: function without arguments: whether this worker was told to.
-    """
-
-    def __init__(self, workers, stop_requested):
-        super().__init__()
-        self.workers, self.stop_requested = workers, stop_requested
-        self._agreed = False
-
-    def agreed(self):
-        """Whether all workers stop after the step that they have done."""
-        return self._agreed if self.workers.count > 1 else self.stop_requested()
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Asks the other workers after each step; all but the chief stop here."""
-        if self.workers.count > 1:
-            self._agreed = self.workers.any(self.stop_requested())
-        if self.agreed() and not self.workers.is_chief:
-            raise Interrupted  # the chief does so as soon as the state is saved
 
 
 class ResumedMeans(keras.callbacks.Callback):

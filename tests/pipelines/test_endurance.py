@@ -16,7 +16,8 @@ from cueco_tf.running import checkpoints
 from cueco_tf.running.run_folder import RunFolder
 from pipelines import endurance
 from pipelines.enduring import soak
-from pipelines.enduring.chaos import compare, locate
+from pipelines.enduring.chaos import compare
+from pipelines.enduring.life import locate
 
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # of linux/prctl.h and linux/capability.h
 
