@@ -6,6 +6,7 @@ RUN/logs/                  the same for TensorBoard
 RUN/checkpoints/           the newest two full states
 RUN/snapshots/000.keras    images -> embedding h and projection z at 0, 50 and 100 %
 RUN/encoder.keras          images -> embedding h, Keras's own layers only
+RUN/clusters.npz           k-means of z, of a method that learns no clusters
 RUN/summary.json           final scores
 RUN/evaluation.json        what `pipelines.evaluate` found
 """
