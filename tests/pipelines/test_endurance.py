@@ -49,7 +49,7 @@ def test_a_single_bit_makes_two_runs_differ(chaos, tmp_path):
     calm, other = RunFolder(folder / "undisturbed"), RunFolder(tmp_path)
     (path,) = checkpoints.find(calm.checkpoints)[:1]
     arrays = dict(np.load(path))
-    arrays["weight/0001"].view(np.uint8).flat[0] ^= 1
+    arrays["weight/0001"].reshape(-1).view(np.uint8)[0] ^= 1
     other.checkpoints.mkdir()
     np.savez(other.checkpoints / path.name, **arrays)
     other.metrics.write_bytes(calm.metrics.read_bytes())
