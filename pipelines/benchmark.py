@@ -14,6 +14,7 @@ from pipelines.command import check_parent, fail, parser_of, quiet_tensorflow
 
 COMMANDS = (
     "step",
+    "launches",
     "training",
     "clustering",
     "growth",
@@ -38,12 +39,13 @@ def build_parser():
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_options(command)
-        command.add_argument(
-            "--rounds",
-            type=int,
-            default=module.ROUNDS,
-            help=f"how often each side is measured (default: {module.ROUNDS})",
-        )
+        if hasattr(module, "ROUNDS"):  # else it counts, and measures no sides
+            command.add_argument(
+                "--rounds",
+                type=int,
+                default=module.ROUNDS,
+                help=f"how often each side is measured (default: {module.ROUNDS})",
+            )
         command.add_argument(
             "--output", metavar="FILE", type=Path, help="also write the result as JSON"
         )

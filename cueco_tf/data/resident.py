@@ -1,11 +1,14 @@
-"""A data set that lies on the device that trains, so that the step itself makes the views.
+"""A data set that lies on the device that trains, so that a step needs nothing from the host.
 
-What then travels to the device each step are the numbers of the images and the draws of their
-views, some 30 KB. A batch of 256 views of 32 x 32 pixels is 6 MB.
+The step picks its images by its number, draws and renders their views. What is left to the host is
+the order of the images, once an epoch. A compiled step that is handed no tensors also finds
+everything where it was: on a GPU its recorded launches are replayed as they are.
 """
 
 import numpy as np
 import tensorflow as tf
+
+from cueco_tf.data.views import UNLABELLED, epoch_order, places_of
 
 LARGEST = 4 * 2**30  # bytes: CIFAR takes 150 MB, and the networks need the rest
 
@@ -14,18 +17,77 @@ class Resident:
     """Images on the devices of the strategy that is in force where it is made.
 
     Args:
-        images: `(n, height, width, 3)` uint8 array.
+        images: uint8 `(n, height, width, 3)` array.
+        labels: `(n,)` integers, or None.
+        batch_size: integer >= 1, the global one.
         augment: an augmentation with `draws` and `render`, such as `TwoViews`.
+        seed: integer.
     """
 
-    def __init__(self, images, augment):
-        self.source = images
-        self.images = tf.Variable(images, trainable=False, name="resident_images")
-        self.augment = augment
+    def __init__(self, images, labels, batch_size, augment, seed):
+        self.source = (images, labels, batch_size)
+        self.images, self.labels, self.order = (
+            tf.Variable(value, trainable=False)
+            for value in (images, _known(labels, len(images)), np.arange(len(images)))
+        )
+        self.batch_size, self.augment, self.seed = batch_size, augment, seed
+        self.steps_per_epoch = -(-len(images) // batch_size)
+        self.last_size = len(images) - (self.steps_per_epoch - 1) * batch_size
+        self._epoch = None  # that of the order
 
-    def views(self, index, draws):
-        """The two views of some images: `index` int64 `(n,)`, `draws` float32 `(n, 2, 14)`."""
-        return self.augment.render(tf.gather(self.images, index), draws)
+    def holds(self, images, labels, batch_size):
+        """Whether it was made of these very arrays."""
+        own_images, own_labels, own_size = self.source
+        return own_images is images and own_labels is labels and own_size == batch_size
+
+    def epochs_of(self, first, count):
+        """Walks through steps epoch by epoch, and has the order of each ready.
+
+        Args:
+            first: integer, the number of the first step.
+            count: integer, how many.
+
+        Yields:
+            `(place, count)`: steps of one epoch, the first of them its `place`-th.
+        """
+        while count:
+            epoch, place = divmod(first, self.steps_per_epoch)
+            if epoch != self._epoch:
+                with tf.device("CPU"):
+                    self.order.assign(epoch_order(epoch, len(self.source[0]), self.seed))
+                self._epoch = epoch
+            some = min(count, self.steps_per_epoch - place)
+            yield place, some
+            first, count = first + some, count - some
+
+    def batch(self, step, size):
+        """What this replica makes of a batch: the batches of `views.from_arrays`, to rounding.
+
+        Args:
+            step: int64 scalar, its number.
+            size: integer, its images on all replicas; `last_size` for the last of an epoch.
+
+        Returns:
+            `((view1, view2), labels)`.
+        """
+        context = tf.distribute.get_replica_context()
+        start = step % self.steps_per_epoch * self.batch_size
+        # A slice's begin would be a constant to XLA, and each step compiled anew.
+        index = tf.gather(self.order, start + tf.range(size, dtype=tf.int64))
+        draws = self.augment.draws(size, tf.stack([tf.cast(self.seed, tf.int64), step]))
+        own_index = index
+        if context.num_replicas_in_sync > 1:
+            replicas = context.num_replicas_in_sync
+            part = context.replica_id_in_sync_group, replicas, replicas
+            places, own = places_of(part, size)
+            index, draws = tf.gather(index, places), tf.gather(draws, places)
+            own_index = index[:own]
+        views = self.augment.render(tf.gather(self.images, index), draws)
+        return views, tf.cast(tf.gather(self.labels, own_index), tf.int32)
+
+
+def _known(labels, count):
+    return np.full(count, UNLABELLED) if labels is None else np.asarray(labels, np.int64)
 
 
 def can_reside(images, augment):

@@ -20,7 +20,7 @@ UNLABELLED = -1
 WHOLE = (0, 1, 1)
 
 
-def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOLE, made=True):
+def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOLE):
     """Endless batches from images held in memory, shuffled anew each epoch.
 
     Args:
@@ -31,9 +31,6 @@ def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOL
         seed: integer.
         first_step: integer: the step to begin with.
         part: (index, count, replicas): what to make of each batch. Defaults to all of it.
-        made: whether the views are made here. Else a batch is `((index, draws), labels)`, for
-            `Resident` to make them where the images lie: `index` int64 `(n,)`, `draws` float32
-            `(n, 2, 14)`. Defaults to True.
 
     Returns:
         `(dataset, steps_per_epoch)`.
@@ -42,17 +39,12 @@ def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOL
     steps_per_epoch = -(-count // batch_size)
     labels = np.full(count, UNLABELLED) if labels is None else labels
     with tf.device("CPU"):
-        images = tf.constant(images) if made else None
-        labels = tf.constant(labels, tf.int32)
+        images, labels = tf.constant(images), tf.constant(labels, tf.int32)
 
     def batch(step):
         index = shuffled_indices(step, count, batch_size, seed)
         places, own = places_of(part, tf.shape(index)[0])
-        if made:
-            views = _views_at(augment, tf.gather(images, index), (seed, step), places)
-        else:
-            draws = augment.draws(tf.shape(index)[0], (seed, step))
-            views = tf.gather(index, places), tf.gather(draws, places)
+        views = _views_at(augment, tf.gather(images, index), (seed, step), places)
         return views, tf.gather(labels, tf.gather(index, places[:own]))
 
     batches = steps_from(first_step).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
@@ -86,11 +78,16 @@ def shuffled_indices(step, count, batch_size, seed):
     function of the seed and the epoch. No permutation is held in memory."""
     steps_per_epoch = -(-count // batch_size)
     epoch, start = step // steps_per_epoch, (step % steps_per_epoch) * batch_size
-    place = tf.range(start, tf.minimum(start + batch_size, count))
+    return epoch_order(epoch, count, seed, tf.range(start, tf.minimum(start + batch_size, count)))
+
+
+def epoch_order(epoch, count, seed, places=None):
+    """The images of an epoch in its order, or those at some places of it: int64 `(n,)`."""
+    epoch = tf.cast(epoch, tf.int64)
     # `tf.random.experimental.index_shuffle` is this operation with four rounds, after which
     # neighbours are still correlated; after sixteen they are not.
     return tf.raw_ops.RandomIndexShuffle(
-        index=place,
+        index=tf.range(count, dtype=tf.int64) if places is None else places,
         seed=tf.stack([tf.constant(seed, tf.int64), epoch, tf.zeros_like(epoch)]),
         max_index=tf.constant(count - 1, tf.int64),
         rounds=16,

@@ -130,9 +130,34 @@ class ReplicatedModel(keras.Model):
             function = tf.function(function, autograph=False, jit_compile=True)
         function(*arguments)
 
-    def steps_left(self, per_epoch):
-        """Tells the train function that an epoch begins, of so many steps; None where unknown."""
-        self._per_epoch, self._done = per_epoch, 0
+    def count_from(self, first_step, per_epoch):
+        """Tells the train function which step comes first, and how many an epoch has, or None."""
+        self._next, self._per_epoch, self._done = first_step, per_epoch, 0
+
+    def next_steps(self):
+        """What the next call of the train function does: the number of its first step, and of how
+        many, which end with the epoch."""
+        first, count = self._next, self.steps_per_execution
+        if self._per_epoch is not None:
+            count = min(count, self._per_epoch - self._done % self._per_epoch)
+        self._next, self._done = first + count, self._done + count
+        return first, count
+
+    def compiled_step(self):
+        """The function that does one step on all replicas of this process, given their data, and
+        returns its logs, which are the same on each."""
+        strategy = self.distribute_strategy
+
+        def step(data):
+            logs = strategy.run(self.train_step, args=(data,))
+            return tf.nest.map_structure(
+                lambda log: strategy.experimental_local_results(log)[0], logs
+            )
+
+        if self.run_eagerly:
+            return step
+        options = dict(autograph=False, reduce_retracing=True, jit_compile=self.jit_compile)
+        return tf.function(step, **options)
 
     def make_train_function(self, force=False):
         """Makes the function that Keras's loop calls: some steps, and the logs of the last.
@@ -142,38 +167,19 @@ class ReplicatedModel(keras.Model):
         """
         if self.train_function is not None and not force:
             return
-        strategy = self.distribute_strategy
-
-        def step(data):
-            logs = strategy.run(self.train_step, args=(data,))
-            return tf.nest.map_structure(
-                lambda log: strategy.experimental_local_results(log)[0], logs
-            )
+        step = self.compiled_step()
 
         def steps(iterator, count):
-            logs = step(next(iterator))
             for _ in tf.range(count - 1):
-                logs = step(next(iterator))
-            return logs
+                step(next(iterator))
+            return step(next(iterator))
 
         def one(iterator, count):
             return step(next(iterator))
 
         several = one if self.steps_per_execution == 1 else steps
-        if not self.run_eagerly:
-            step = tf.function(
-                step, autograph=False, reduce_retracing=True, jit_compile=self.jit_compile
-            )
-            several = tf.function(several)
-
-        def function(iterator):
-            count = self.steps_per_execution
-            if self._per_epoch is not None:
-                count = min(count, self._per_epoch - self._done % self._per_epoch)
-            self._done += count
-            return several(iterator, tf.constant(count))
-
-        self.train_function = function
+        several = several if self.run_eagerly else tf.function(several)
+        self.train_function = lambda iterator: several(iterator, tf.constant(self.next_steps()[1]))
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Keras builds models from a batch here; but this one is built, and only its optimizer
@@ -216,7 +222,7 @@ def share_out(strategy, batches):
             start, stop = own * i // replicas, own * (i + 1) // replicas
             length = tf.where(whole, count, stop - start)
             places = (start + tf.range(length)) % count
-            return tf.nest.map_structure(lambda x: tf.gather(x, places), views), labels[start:stop]
+            return tuple(tf.gather(view, places) for view in views), labels[start:stop]
 
         return tf.data.Dataset.range(replicas, output_type=tf.int32).map(share)
 

@@ -101,7 +101,7 @@ class TwoViewModel(ReplicatedModel):
             batches, whole_epoch = self._from_arrays(*given, first_step)
             steps_per_epoch = steps_per_epoch or whole_epoch
         self._set_length(first_step, epochs - initial_epoch, steps_per_epoch)
-        self.steps_left(steps_per_epoch)
+        self.count_from(first_step, steps_per_epoch)
         return super().fit(
             batches,
             epochs=epochs,
@@ -113,7 +113,7 @@ class TwoViewModel(ReplicatedModel):
         )
 
     def _from_dataset(self, dataset, first_step, steps_per_epoch):
-        self._keep_on_device(None)
+        self._let_go()
         part = own_part(self.distribute_strategy)
         batches, steps_per_epoch = from_dataset(
             dataset, self.augment, self.image_shape, self.seed, first_step, steps_per_epoch, part
@@ -127,25 +127,58 @@ class TwoViewModel(ReplicatedModel):
             raise ValueError(f"`batch_size` should be at least 1. Received: {batch_size}")
         if on_device is None:
             on_device = bool(tf.config.list_logical_devices("GPU"))
-        on_device = on_device and can_reside(images, self.augment)
-        self._keep_on_device(images if on_device else None)
+        if on_device and can_reside(images, self.augment):
+            return self._keep_on_device(images, labels, batch_size)
+        self._let_go()
         part = own_part(self.distribute_strategy)
         given = images, labels, batch_size, self.augment, self.seed, first_step, part
-        batches, steps_per_epoch = from_arrays(*given, made=not on_device)
+        batches, steps_per_epoch = from_arrays(*given)
         return share_out(self.distribute_strategy, batches), steps_per_epoch
 
-    def _keep_on_device(self, images):
-        """Makes the step take its images from the device, or (None) from the batches."""
-        if (self._resident and self._resident.source) is images:
-            return
-        with self.distribute_strategy.scope():
-            self._resident = None if images is None else Resident(images, self.augment)
-        self.train_function = None  # the former one knows where images used to lie
+    def _keep_on_device(self, *arrays):
+        """Makes steps take their images from the device, which keeps them from fit to fit."""
+        strategy = self.distribute_strategy
+        if self._resident is None or not self._resident.holds(*arrays):
+            self._let_go()
+            with strategy.scope():
+                self._resident = Resident(*arrays, self.augment, self.seed)
+        nothing = tf.data.Dataset.range(1).repeat()  # `fit` wants batches
+        nothing = strategy.distribute_datasets_from_function(lambda _: nothing)
+        return nothing, self._resident.steps_per_epoch
+
+    def _let_go(self):
+        if self._resident is not None:
+            self._resident = self.train_function = None
 
     def views_of(self, data):
-        """The two views and the labels of a batch, wherever the views are made."""
-        views, labels = data
-        return (views if self._resident is None else self._resident.views(*views)), labels
+        """The two views and the labels of a batch: `data` itself, or where the images lie on the
+        device `data` is its size."""
+        if self._resident is None:
+            return data
+        return self._resident.batch(self.step.value, data)
+
+    def make_train_function(self, force=False):
+        """Makes the function that Keras's loop calls: some steps, and the logs of the last."""
+        if self._resident is None or (self.train_function is not None and not force):
+            super().make_train_function(force)
+            return
+        resident, step = self._resident, self.compiled_step()
+
+        def steps(count):
+            for _ in tf.range(count):
+                step(resident.batch_size)
+
+        steps = steps if self.run_eagerly else tf.function(steps)
+
+        def function(iterator):
+            for place, count in resident.epochs_of(*self.next_steps()):
+                if count > 1:
+                    steps(tf.constant(count - 1))
+                ends = place + count == resident.steps_per_epoch
+                logs = step(resident.last_size if ends else resident.batch_size)
+            return logs
+
+        self.train_function = function
 
     def _check_labels(self, images, labels):
         if labels is None:

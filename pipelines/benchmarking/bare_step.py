@@ -22,19 +22,23 @@ def settings(options):
 
 
 def configure(options, dataset="cifar100", **changes):
-    """The configuration of `cueco_tf.train`, but that k-means never makes the clusters anew: it
-    comes once in many steps, so it would fall into some measurements and not into others.
+    """The configuration of `cueco_tf.train` on these devices, but that k-means never makes the
+    clusters anew: it comes once in many steps, so it would fall into some measurements and not
+    into others.
 
     Raises:
         ConfigError: for options out of range.
     """
-    return RunConfig.for_dataset(
+    config = RunConfig.for_dataset(
         dataset,
         encoder=options.encoder,
         width=options.width,
         batch_size=options.batch_size,
         **{"refresh_steps": 0, **changes},
     )
+    from cueco_tf.methods.building import fit_to_devices
+
+    return fit_to_devices(config)
 
 
 def build(options, **changes):
@@ -55,6 +59,15 @@ def random_views(batch_size, image_size=32):
     rng = np.random.default_rng(0)
     view = rng.uniform(0, 255, (batch_size, image_size, image_size, 3)).astype(np.float32)
     return view, np.clip(view + rng.normal(0, 30, view.shape), 0, 255).astype(np.float32)
+
+
+def random_images(batch_size, image_size=32):
+    """Images as a data set holds them: uint8 `(n, size, size, 3)`, as many whole batches as 50,000
+    images have, so that no smaller one has to be compiled within a measurement."""
+    import numpy as np
+
+    shape = (max(50_000 // batch_size, 1) * batch_size, image_size, image_size, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def endless(views):
@@ -78,14 +91,60 @@ def start_clusters(model):
     clusters.usage.assign(np.full(model.num_clusters, 1 / model.num_clusters, np.float32))
 
 
-def rate(model, batches, steps, batch_size):
-    """Images a second of `fit` over `steps` steps, not counting the first, which fills the
-    pipeline and may build the graph."""
-    import keras
+def compare_losses(model, views, other, tolerance):
+    """Sees to it that another library's step does the same work.
 
-    times = []
-    clock = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: times.append((float(logs["loss"]), time.monotonic()))
-    )
-    model.fit(batches, steps_per_epoch=steps + 1, verbose=0, callbacks=[clock])
-    return steps * batch_size / (times[-1][1] - times[0][1])
+    Args:
+        model: a `CueCo` whose clusters have started.
+        views: two float32 `(n, height, width, 3)` arrays.
+        other: a `TorchCueCo` of its weights and these views.
+        tolerance: float > 0, relative.
+
+    Returns:
+        The first losses of both, for the facts.
+
+    Raises:
+        ValueError: where they differ by more.
+    """
+    from keras import ops
+
+    from cueco_tf.parts.clusters import normalize
+
+    queries = normalize(model.head(model.encoder(views[0], training=True), training=True))
+    keys = normalize(model.key_head(model.key_encoder(views[1])))
+    terms = model.loss_terms(queries, keys, model.clusters.assign(keys))
+    found = {}
+    for name, term, theirs in zip(model.terms, terms, other.first_losses(), strict=False):
+        own = float(ops.mean(term))
+        found |= {f"first {name}": own, f"first {name} in PyTorch": theirs}
+        if abs(own - theirs) > tolerance * abs(own):
+            raise ValueError(f"The two sides compute different losses: {found}.")
+    return found
+
+
+def rate(model, source, steps, batch_size):
+    """Images a second of `fit` over `steps` steps.
+
+    Those up to the host's first look do not count: they fill the pipeline and may build the graph.
+    The clock is read once the device is done with the steps.
+
+    Args:
+        model: a compiled model.
+        source: batches as `fit` takes them, or a uint8 array of images.
+        steps: integer >= 1.
+        batch_size: integer >= 1.
+    """
+    import keras
+    import numpy as np
+
+    total, times = steps + model.steps_per_execution, []
+
+    def look(batch, logs):
+        if not times or batch + 1 == total:
+            times.append((int(model.step.numpy()), time.monotonic()))
+
+    clock = keras.callbacks.LambdaCallback(on_train_batch_end=look)
+    size = batch_size if isinstance(source, np.ndarray) else None
+    model.fit(source, batch_size=size, steps_per_epoch=total, verbose=0, callbacks=[clock])
+    (first, start), (last, end) = times
+    return (last - first) * batch_size / (end - start)

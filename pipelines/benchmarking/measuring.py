@@ -72,12 +72,14 @@ class Comparison:
 @dataclasses.dataclass(frozen=True)
 class Findings:
     """What a benchmark found: `settings` and `facts` by name, `Comparison`s, and a `growth` table
-    of rows (dicts with the same keys) where sizes were varied."""
+    of rows (dicts with the same keys) where sizes were varied, or one of `parts` that were
+    counted."""
 
     settings: dict
     comparisons: tuple
     facts: dict = dataclasses.field(default_factory=dict)
     growth: tuple = ()
+    parts: tuple = ()
 
 
 def alternate(title, unit, sides, rounds):
@@ -144,15 +146,15 @@ def write(path, benchmark, findings):
         "facts": findings.facts,
         "comparisons": [comparison.as_dict() for comparison in findings.comparisons],
         "growth": list(findings.growth),
+        "parts": list(findings.parts),
     }
     command.write_json(path, result)
 
 
 def show(findings):
-    """The findings as text: the comparisons, the growth and the facts."""
+    """The findings as text: the comparisons, the tables and the facts."""
     parts = [text_table(list(comparison.rows())) for comparison in findings.comparisons]
-    if findings.growth:
-        parts.append(text_table(findings.growth))
+    parts += [text_table(rows) for rows in (findings.growth, findings.parts) if rows]
     if findings.facts:
         parts.append("\n".join(f"{name}: {_cell(fact)}" for name, fact in findings.facts.items()))
     return "\n\n".join(parts)

@@ -1,20 +1,26 @@
-"""The training step against PyTorch's, and against what the processor can do.
+"""The training step against PyTorch's, and on a CPU against what the processor can do.
 
-Both sides have the same network, weights, head, queue, batch and loss (MoCo: the first loss alone,
-one direction) and all cores; before the race their first losses are compared. CueCo still assigns
-and moves its clusters, and reports them. PyTorch stores images in channels-last order. The third
-side is the rate at which the images would pass if every multiplication ran at the speed of a large
-matrix product. Needs the extra `bench`: pip install ".[bench]"
+On a CPU both sides have the same network, weights, head, queue, batch and loss (MoCo: the first
+loss alone, one direction) and all cores; before the race their first losses are compared. CueCo
+still assigns and moves its clusters, and reports them. PyTorch stores images in channels-last
+order. The third side is the rate at which the images would pass if every multiplication ran at the
+speed of a large matrix product. Only an idle machine gives a fair result: PyTorch's threads wait
+for each other, so that a core taken away by other work costs it far more than TensorFlow.
+`taskset -c 0` races on one core.
 
-Only an idle machine gives a fair result: PyTorch's threads wait for each other, so that a core
-taken away by other work costs it far more than TensorFlow. `taskset -c 0` races on one core.
+On a GPU (--device gpu, the default where there is one) both sides take all of CueCo's step, with
+its clusters and k-means every 50 steps, in bfloat16: PyTorch in channels-last order, eager, by
+torch.compile and as CUDA graphs; CueCo compiled by XLA. CueCo makes its views in the step, of
+50,000 images that lie on the GPU; PyTorch's are ready. The clock is read when the GPU is done.
+
+Needs the extra `bench`: pip install ".[bench]"
 """
 
 import math
 import time
 
 from cueco_tf.export.reading import cores
-from pipelines.benchmarking import bare_step
+from pipelines.benchmarking import bare_step, devices
 from pipelines.benchmarking.measuring import Findings, alternate
 
 ROUNDS = 9
@@ -26,7 +32,24 @@ def add_options(parser):
     """Its part of the command line."""
     bare_step.add_options(parser)
     parser.add_argument(
-        "--compile", action="store_true", help="let torch.compile have the PyTorch networks"
+        "--device", choices=("cpu", "gpu"), help="(default: gpu where there is one)"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="CPU: let torch.compile have the PyTorch networks"
+    )
+    parser.add_argument(
+        "--pytorch",
+        nargs="+",
+        choices=("eager", "compiled", "graph"),
+        default=["eager", "compiled", "graph"],
+        metavar="SIDE",
+        help="GPU: which PyTorch to race against (default: eager compiled graph)",
+    )
+    parser.add_argument(
+        "--refreshes",
+        type=int,
+        default=4,
+        help="GPU: k-means a measurement, with 50 steps each, in the place of --steps (default: 4)",
     )
 
 
@@ -34,58 +57,42 @@ def measure(options):
     """Runs the comparison.
 
     Raises:
-        ValueError: for a network that the PyTorch side does not have, or two sides whose first
-            losses differ.
+        ValueError: for a network that the PyTorch side does not have, a GPU where there is none,
+            or two sides whose first losses differ.
         ImportError: without PyTorch.
     """
     if options.encoder == "resnet50":
         raise ValueError("--encoder should be resnet10, resnet18 or resnet34: PyTorch's has these.")
+    device = devices.choose(options.device)
     try:
         import torch
 
-        from pipelines.benchmarking import torch_moco
+        from pipelines.benchmarking import gpu_race
+        from pipelines.benchmarking.torch_cueco import TorchCueCo
     except ImportError as error:
         raise ImportError(f'PyTorch is missing ({error}): pip install ".[bench]"') from error
+    if device == "gpu":
+        return gpu_race.measure(options)
     torch.set_num_threads(cores())
     model = bare_step.build(options, loss_weights=(1, 0, 0), queue_size=4096)
     bare_step.start_clusters(model)
     views = bare_step.random_views(options.batch_size)
-    own = _first_loss(model, views)
-    moco = torch_moco.TorchMoCo(options.encoder, options.width, model)
-    torch_views = [torch_moco.to_torch(view) for view in views]
-    other = moco.first_loss(*torch_views)
-    if abs(own - other) > _TOLERANCE * abs(own):
-        raise ValueError(f"The two sides compute different losses: {own:.6f}, PyTorch {other:.6f}.")
+    moco = TorchCueCo(options.encoder, options.width, model, views, clusters=False)
+    facts = bare_step.compare_losses(model, views, moco, _TOLERANCE)
     if options.compile:
         moco.compile()
     flops = 4 * forward_flops(model.encoder, model.head)  # forward and key forward, backward twice
-    both = _race(options, model, views, lambda: moco(*torch_views), flops)
+    both = _race(options, model, views, moco, flops)
+    facts["GFLOP an image and step"] = flops / 1e9
+    facts["peak, GFLOP/s"] = max(both.values["matrix product"]) * flops / 1e9
     return Findings(
         bare_step.settings(options) | {"torch_compile": options.compile},
         (
             both.between("PyTorch", "CueCo", "against PyTorch"),
             both.between("matrix product", "CueCo", "share of the peak"),
         ),
-        {
-            "first loss": own,
-            "first loss in PyTorch": other,
-            "GFLOP an image and step": flops / 1e9,
-            "peak, GFLOP/s": max(both.values["matrix product"]) * flops / 1e9,
-        },
+        facts,
     )
-
-
-def _first_loss(model, views):
-    """The contrastive loss of a batch, as the first step computes it."""
-    from keras import ops
-
-    from cueco_tf.parts import losses
-    from cueco_tf.parts.clusters import normalize
-
-    queries = normalize(model.head(model.encoder(views[0], training=True), training=True))
-    keys = normalize(model.key_head(model.key_encoder(views[1])))
-    queue = model.memory.queue.value
-    return float(ops.mean(losses.info_nce(queries, keys, queue, model.temperature)))
 
 
 def _race(options, model, views, torch_step, flops):

@@ -119,3 +119,16 @@ def test_images_on_the_device_are_kept_from_fit_to_fit(images):
     assert model._resident is first and model.train_function is function
     model.fit(images[:64], batch_size=32, verbose=0, on_device=True)
     assert model._resident is not first
+    model.fit(images, batch_size=32, verbose=0)
+    assert model._resident is None
+
+
+def test_a_fit_on_the_device_goes_on_in_the_middle_of_an_epoch(plain, images, labels):
+    model = make(**OPTIONS)
+    fitting = dict(batch_size=32, verbose=0, on_device=True)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), steps_per_execution=4)
+    # Four, four (which end in the third epoch), and the four that are left: an epoch has three.
+    for _ in range(3):
+        model.fit(images, labels, steps_per_epoch=4, **fitting)
+    for own, other in zip(model.weights, plain[0].weights, strict=True):
+        np.testing.assert_allclose(own.numpy(), other.numpy(), atol=1e-5, err_msg=own.path)
