@@ -16,7 +16,7 @@ import warnings
 from cueco_tf.gpu import gpus_there, launch_less
 from cueco_tf.lazy import names_of
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if "TF_ENABLE_ONEDNN_OPTS" not in os.environ and "tensorflow" in sys.modules:
     warnings.warn(

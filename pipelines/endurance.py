@@ -62,7 +62,8 @@ def main(argv=None):
 
 
 def _chaos(folder, options):
-    from pipelines.enduring.chaos import ChaosError, chaos
+    from pipelines.enduring.chaos import chaos
+    from pipelines.enduring.life import ChaosError
 
     try:
         result = chaos(folder, options.kills, options.epochs, options.seed)

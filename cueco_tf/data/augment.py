@@ -17,15 +17,8 @@ import math
 import keras
 import tensorflow as tf
 
+from cueco_tf.data.view_matrices import blurring, colours, sampling
 from cueco_tf.parts.uniform import uniform
-
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in torchvision
-_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
-_RGB = (
-    (1.0, 0.9562958, 0.6210244),
-    (0.99999994, -0.27212206, -0.6473806),
-    (1.0, -1.106989, 1.7046151),
-)  # its inverse
 
 
 @functools.cache
@@ -104,10 +97,12 @@ class TwoViews:
         return cls() if size <= 64 else cls(blur=0.5, solarise=0.2)
 
     def get_config(self):
+        """All arguments by name, for Keras and JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_config(cls, config):
+        """Makes the views that `get_config` described."""
         return cls(**config)
 
     def __call__(self, images, seed):
@@ -198,12 +193,12 @@ class TwoViews:
         top, left, bottom, right = tf.unstack(boxes, axis=1)
         flipped = flip < self.flip
         left, right = tf.where(flipped, right, left), tf.where(flipped, left, right)
-        rows = _sampling(top, bottom, height)  # (batch, height, height)
-        columns = _sampling(left, right, width)  # (batch, width, width)
+        rows = sampling(top, bottom, height)  # (batch, height, height)
+        columns = sampling(left, right, width)  # (batch, width, width)
         if self.blur > 0:
             sigma = tf.where(blur < self.blur, 0.1 + 1.9 * sigma, 1e-3)
-            rows = _blurring(sigma, height) @ rows
-            columns = _blurring(sigma, width) @ columns
+            rows = blurring(sigma, height) @ rows
+            columns = blurring(sigma, width) @ columns
 
         lines = tf.reshape(tf.cast(images, tf.float32), (count, height, width * 3))
         planes = tf.transpose(tf.reshape(rows @ lines, (count, height, width, 3)), (0, 3, 1, 2))
@@ -218,41 +213,10 @@ class TwoViews:
         return view_images
 
     def _colours(self, mean, jitter, gray):
-        """Folds jitter and gray into `mixing @ pixel + offset`: `(batch, 3, 3)` and `(batch,)`."""
         apply, *draws = jitter
         on = tf.cast(apply < self.jitter_probability, tf.float32)
-        brightness, contrast, saturation, hue = (
+        changes = (
             on * strength * (2.0 * draw - 1.0)
             for strength, draw in zip(self.jitter, draws, strict=True)
         )
-        brightness, contrast, saturation = (
-            tf.maximum(1.0 + change, 0.0) for change in (brightness, contrast, saturation)
-        )
-        saturation = saturation[:, None, None]
-        to_gray = tf.constant((_LUMA,) * 3)  # every channel becomes the luma
-        # Hue turns the colours about the gray axis.
-        cos, sin = tf.cos(2 * math.pi * hue), tf.sin(2 * math.pi * hue)
-        zero, one = tf.zeros_like(cos), tf.ones_like(cos)
-        turn = tf.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], axis=1)
-        turn = tf.constant(_RGB) @ tf.reshape(turn, (-1, 3, 3)) @ tf.constant(_YIQ)
-        mixing = turn @ (saturation * tf.eye(3) + (1.0 - saturation) * to_gray)
-        mixing = tf.where((gray < self.gray)[:, None, None], to_gray @ mixing, mixing)
-        # Contrast moves towards the image's mean luma, which the other changes leave as it is.
-        luma = brightness * tf.linalg.matvec(mean, _LUMA)
-        return mixing * (brightness * contrast)[:, None, None], (1.0 - contrast) * luma
-
-
-def _sampling(start, end, size):
-    """Matrices `(batch, size, size)` that sample an axis from `start` to `end` (parts of its
-    length, in either direction) by linear interpolation."""
-    steps = (tf.range(size, dtype=tf.float32) + 0.5) / size
-    centres = start[:, None] + (end - start)[:, None] * steps
-    position = tf.clip_by_value(centres * size - 0.5, 0.0, size - 1.0)
-    return tf.nn.relu(1.0 - tf.abs(position[:, :, None] - tf.range(size, dtype=tf.float32)))
-
-
-def _blurring(sigma, size):
-    """Matrices `(batch, size, size)` that blur an axis by a Gaussian of `sigma` pixels."""
-    place = tf.range(size, dtype=tf.float32)
-    distance = (place[:, None] - place[None]) / sigma[:, None, None]
-    return tf.nn.softmax(-0.5 * tf.square(distance), axis=-1)
+        return colours(mean, *changes, gray < self.gray)

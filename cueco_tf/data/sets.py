@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from cueco_tf.data import image_files
 from cueco_tf.data.splits import LARGE_SIZE, SMALL, DataError, FileSplit, ImageSet, array_split
 from cueco_tf.data.tfds import imagenet100_classes, load_tfds
-from cueco_tf.settings.run import DATASETS
+from cueco_tf.settings.choices import DATASETS
 
 _TEST_SHARE = 0.2
 
@@ -26,7 +26,7 @@ def load(name, data_dir=None, image_size=None, holdout=0.0):
     """Loads a data set by name.
 
     Args:
-        name: one of `config.DATASETS`. `folder:PATH` takes images of any size and format at any
+        name: one of `DATASETS`. `folder:PATH` takes images of any size and format at any
             depth; where all of them lie in two or more direct sub-folders of PATH, these are the
             classes. `tfds:NAME` is any TensorFlow Datasets set with an `image` feature.
         data_dir: where TensorFlow Datasets keeps its sets; beats the environment's

@@ -36,6 +36,7 @@ class ArraySplit:
 
     @property
     def image_size(self):
+        """Height and width of an image, in pixels."""
         return self.images.shape[1]
 
     def training_batches(self, batch_size, augment, seed, first_step, part=views.WHOLE):
@@ -165,6 +166,7 @@ class ImageSet:
 
     @property
     def num_classes(self):
+        """How many classes the labels name, or None where there are none."""
         return None if self.class_names is None else len(self.class_names)
 
 

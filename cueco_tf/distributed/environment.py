@@ -9,7 +9,7 @@ import json
 import os
 import re
 
-CHOICES = ("auto", "none", "mirrored", "multiworker")
+from cueco_tf.settings.choices import DISTRIBUTIONS
 
 
 class ClusterError(ValueError):
@@ -29,6 +29,7 @@ class Cluster:
 
     @property
     def is_chief(self):
+        """Whether this process is the one that touches the run folder."""
         return self.index == 0
 
     def tf_config(self):
@@ -41,8 +42,8 @@ def find_cluster(choice="auto", environment=os.environ):
     """The cluster that this process belongs to, or None where it trains alone.
 
     Args:
-        choice: one of `CHOICES`; `"none"` and `"mirrored"` look for none, and `"multiworker"` must
-            find one.
+        choice: one of `DISTRIBUTIONS`; `"none"` and `"mirrored"` look for none, and `"multiworker"`
+            must find one.
         environment: mapping of environment variables. Defaults to the process's.
 
     Returns:
@@ -52,9 +53,9 @@ def find_cluster(choice="auto", environment=os.environ):
         ClusterError: for another choice, a description that makes no sense, or none where one is
             asked for.
     """
-    if choice not in CHOICES:
+    if choice not in DISTRIBUTIONS:
         raise ClusterError(
-            f"--distribute should be one of {', '.join(CHOICES)}. Received: {choice!r}"
+            f"--distribute should be one of {', '.join(DISTRIBUTIONS)}. Received: {choice!r}"
         )
     if choice in ("none", "mirrored"):
         return None

@@ -24,7 +24,7 @@ def join(choice, several):
     Has to come before anything else that TensorFlow does.
 
     Args:
-        choice: one of `distribution.CHOICES`.
+        choice: one of `DISTRIBUTIONS`.
         several: whether `TF_CONFIG` names other processes to train with.
 
     Returns:
@@ -63,6 +63,7 @@ class Workers:
 
     @property
     def is_chief(self):
+        """Whether this process is the one that touches the run folder."""
         return self.index == 0
 
     def any(self, condition):

@@ -224,6 +224,7 @@ class Method(TwoViewModel):
         return np.concatenate([ops.convert_to_numpy(block) for block in blocks])
 
     def get_config(self):
+        """The arguments that every method has, for Keras to save."""
         return {**super().get_config(), "num_classes": self.num_classes}
 
 

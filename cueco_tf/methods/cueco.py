@@ -125,14 +125,9 @@ class CueCo(Method):
         self.warmup_steps, self.ramp_steps = warmup_steps, ramp_steps
         self.refresh_steps = refresh_steps
         self.memory = KeyQueue(queue_size, projection_dim, name="memory")
+        moments = centroid_momentum, variance_momentum, variance_floor
         self.clusters = MomentumClusters(
-            num_clusters,
-            projection_dim,
-            centroid_momentum,
-            variance_momentum,
-            variance_floor,
-            seed=seed,
-            name="clusters",
+            num_clusters, projection_dim, *moments, seed=seed, name="clusters"
         )
         self.warmup = self.add_weight(
             shape=(),
@@ -236,6 +231,8 @@ class CueCo(Method):
         return [*super().monitors(), CollapseMonitor("info_nce", self.queue_size), UsageMonitor()]
 
     def fit(self, x, *args, **kwargs):
+        """Trains on images, with the arguments and results of `TwoViewModel.fit`; warns where the
+        queue is longer than their number."""
         if not hasattr(x, "element_spec") and len(x) < self.queue_size:
             warnings.warn(
                 f"The queue of {self.queue_size} keys is longer than the data set of {len(x)} "
@@ -245,7 +242,6 @@ class CueCo(Method):
             )
         return super().fit(x, *args, **kwargs)
 
-    fit.__doc__ = Method.fit.__doc__
-
     def get_config(self):
+        """All arguments, for Keras to save."""
         return {**super().get_config(), **self.settings}

@@ -216,6 +216,8 @@ class TwoViewModel(ReplicatedModel):
         return [FiniteMonitor()]
 
     def get_config(self):
+        """The arguments that every model has, for Keras to save; encoder and augmentation as Keras
+        objects."""
         return {
             **super().get_config(),
             "encoder": keras.saving.serialize_keras_object(self.encoder),
@@ -226,6 +228,7 @@ class TwoViewModel(ReplicatedModel):
 
     @classmethod
     def from_config(cls, config):
+        """Makes the model that `get_config` described, with fresh weights."""
         config = dict(config)
         for name in ("encoder", "augment"):
             config[name] = keras.saving.deserialize_keras_object(config[name])

@@ -23,10 +23,12 @@ class FiniteMonitor(keras.callbacks.Callback):
     """
 
     def on_train_batch_end(self, batch, logs=None):
+        """Stops at the first mean loss that is not finite."""
         if not math.isfinite(logs["loss"]):
             self._stop("The loss is")
 
     def on_epoch_end(self, epoch, logs=None):
+        """Stops at the first weight that is not finite."""
         weights = [weight for weight in self.model.weights if weight.dtype.startswith("float")]
         # One look at the device, where all of them lie.
         for weight, finite in zip(
@@ -62,6 +64,7 @@ class CollapseMonitor(keras.callbacks.Callback):
         self.collapsed_epochs = 0
 
     def on_epoch_end(self, epoch, logs=None):
+        """Warns once, after so many epochs on end without learning."""
         stuck = logs[self.term] > COLLAPSE_SHARE * self.chance
         self.collapsed_epochs = self.collapsed_epochs + 1 if stuck else 0
         if self.collapsed_epochs == COLLAPSE_EPOCHS:
@@ -77,6 +80,7 @@ class UsageMonitor(keras.callbacks.Callback):
     """Warns when a few clusters take most of the images."""
 
     def on_epoch_end(self, epoch, logs=None):
+        """Warns of each epoch whose images crowd into few clusters."""
         entropy = logs["usage_entropy"]
         if 0 < entropy < LOW_USAGE_ENTROPY:
             warnings.warn(

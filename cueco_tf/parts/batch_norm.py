@@ -17,11 +17,14 @@ class FusedBatchNormalization(layers.BatchNormalization):
     """
 
     def add_weight(self, *args, **kwargs):
+        """As in Keras; the moving statistics become the mean over replicas."""
         if not kwargs.get("trainable", True):
             kwargs["aggregation"] = "mean"
         return super().add_weight(*args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
+        """Normalises `inputs` `(batch, ..., channels)`, which keep shape and dtype; in training by
+        their own statistics, which the moving ones follow."""
         fused = training and self.trainable and len(inputs.shape) == 4 and not self.synchronized
         if not fused:
             return super().call(inputs, training=training, mask=mask)

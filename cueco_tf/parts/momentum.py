@@ -50,6 +50,7 @@ class MomentumNetwork(keras.layers.Layer):
 
     @property
     def trainable(self):
+        """Always True, and setting it does nothing."""
         return True
 
     @trainable.setter
@@ -63,4 +64,5 @@ class MomentumNetwork(keras.layers.Layer):
             own.assign(momentum * own + (1.0 - momentum) * other)
 
     def call(self, inputs):
+        """The copy's outputs, in training mode."""
         return self.network(inputs, training=True)

@@ -11,6 +11,7 @@ from cueco_tf.methods.inference import inference_network, save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
 from cueco_tf.running import checkpoints
 from cueco_tf.running.run_folder import columns
+from cueco_tf.running.stopping import Interrupted
 
 
 class KnnMonitor(keras.callbacks.Callback):
@@ -29,11 +30,13 @@ class KnnMonitor(keras.callbacks.Callback):
         self.train, self.test, self.every, self.epochs = train, test, every, epochs
 
     def on_train_begin(self, logs=None):
+        """Makes the copy of the encoder that is looked at."""
         # A copy, for the model's own `predict` would wait for the other replicas' processes.
         self.encoder = to_stock_layers(self.model.encoder)
         self.encoder.compile(jit_compile=False)  # which takes longer than a few looks
 
     def on_epoch_end(self, epoch, logs=None):
+        """Adds `knn_top1`, in [0, 1], to the logs of an epoch whose turn it is."""
         if (epoch + 1) % self.every == 0 or epoch + 1 == self.epochs:
             self.encoder.set_weights(self.model.encoder.get_weights())
             train_x, test_x = (
@@ -55,35 +58,8 @@ class EpochLogs(keras.callbacks.TensorBoard):
         super().__init__(folder, write_graph=False)
 
     def on_train_batch_end(self, batch, logs=None):
+        """Writes nothing: an epoch's means are enough."""
         pass
-
-
-class Interrupted(Exception):
-    """Training was asked to stop, and its state is saved."""
-
-
-class StopTogether(keras.callbacks.Callback):
-    """Ends the training of all workers after the same step, once one of them is told to.
-
-    Args:
-        workers: `Workers`.
-        stop_requested: function without arguments: whether this worker was told to.
-    """
-
-    def __init__(self, workers, stop_requested):
-        super().__init__()
-        self.workers, self.stop_requested = workers, stop_requested
-        self._agreed = False
-
-    def agreed(self):
-        """Whether all workers stop after the step that they have done."""
-        return self._agreed if self.workers.count > 1 else self.stop_requested()
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.workers.count > 1:
-            self._agreed = self.workers.any(self.stop_requested())
-        if self.agreed() and not self.workers.is_chief:
-            raise Interrupted  # the chief does so as soon as the state is saved
 
 
 class ResumedMeans(keras.callbacks.Callback):
@@ -98,6 +74,7 @@ class ResumedMeans(keras.callbacks.Callback):
         self.put_back = put_back
 
     def on_epoch_begin(self, epoch, logs=None):
+        """Puts the means back before the first epoch's first step."""
         if self.put_back is not None:
             self.put_back()
         self.put_back = None
@@ -122,16 +99,20 @@ class RunRecorder(keras.callbacks.Callback):
         self.total_steps = config.epochs * config.steps_per_epoch
 
     def on_train_begin(self, logs=None):
+        """Notes where training begins; at step 0 saves the first snapshot."""
         self.begun = self.step = int(self.model.step.numpy())
         self.saved_at = time.monotonic()
         if self.step == 0:
             self._snapshot(0)
 
     def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock of `images_per_second`."""
         built = self.step > self.begun  # else the first steps include building the graph
         self.first_batch_at, self.first_step = time.monotonic() if built else None, self.step
 
     def on_train_batch_end(self, batch, logs=None):
+        """Saves the snapshot of half the training, and a checkpoint when it is time for one or
+        training has to stop."""
         before, self.step = self.step, int(self.model.step.numpy())
         now = time.monotonic()
         if self.first_batch_at is None:
@@ -145,6 +126,7 @@ class RunRecorder(keras.callbacks.Callback):
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
+        """Writes the epoch's row and a checkpoint, and at the end of training the last snapshot."""
         steps = self.step - self.first_step
         if steps:
             seconds = self.last_batch_at - self.first_batch_at
@@ -157,6 +139,7 @@ class RunRecorder(keras.callbacks.Callback):
         self._save()
 
     def on_train_end(self, logs=None):
+        """Waits until the last checkpoint is written."""
         self.saver.wait()
 
     def _save(self):
@@ -192,6 +175,7 @@ class Progress(keras.callbacks.Callback):
         self.bar = None
 
     def on_train_begin(self, logs=None):
+        """Puts the bar on the screen."""
         if self.bar is None:
             step = int(self.model.step.numpy())
             # Where nobody watches, a line every half minute is enough.
@@ -202,6 +186,7 @@ class Progress(keras.callbacks.Callback):
             self.started_at = self.estimated = None
 
     def on_train_batch_end(self, batch, logs=None):
+        """Moves the bar to the model's step; prints the estimate once."""
         self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
         self.bar.update(int(self.model.step.numpy()) - self.bar.n)
         if self.started_at is None:  # the first steps include building the graph
@@ -216,6 +201,7 @@ class Progress(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
+        """Prints the epoch's line."""
         cells = [f"epoch {epoch + 1:4d}"]
         for title, name, form in self.cells:
             if name in logs:

@@ -6,6 +6,7 @@ RUN/logs/                  the same for TensorBoard
 RUN/checkpoints/           the newest two full states
 RUN/snapshots/000.keras    images -> embedding h and projection z at 0, 50 and 100 %
 RUN/encoder.keras          images -> embedding h, Keras's own layers only
+RUN/clusters.npz           k-means of z, of a method that learns no clusters
 RUN/summary.json           final scores
 RUN/evaluation.json        what `pipelines.evaluate` found
 """
@@ -38,33 +39,41 @@ class RunFolder:
 
     @property
     def config(self):
+        """Path of every setting, resolved."""
         return self.path / "config.json"
 
     @property
     def metrics(self):
+        """Path of the table of epochs."""
         return self.path / "metrics.csv"
 
     @property
     def logs(self):
+        """Path of the folder for TensorBoard."""
         return self.path / "logs"
 
     @property
     def checkpoints(self):
+        """Path of the folder of full states."""
         return self.path / "checkpoints"
 
     @property
     def encoder(self):
+        """Path of the trained encoder."""
         return self.path / "encoder.keras"
 
     @property
     def summary(self):
+        """Path of the final scores."""
         return self.path / "summary.json"
 
     @property
     def evaluation(self):
+        """Path of what `pipelines.evaluate` found."""
         return self.path / "evaluation.json"
 
     def snapshot(self, percent):
+        """Path of the networks after this share of training: 0, 50 or 100 percent."""
         return self.path / "snapshots" / f"{percent:03d}.keras"
 
     def check_unused(self):

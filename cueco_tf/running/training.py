@@ -1,13 +1,11 @@
 """One training run from configuration to scores: what the command line does, as a function."""
 
 import dataclasses
-import os
 import shlex
 import signal
 
 from cueco_tf import data
 from cueco_tf.distributed.replicas import own_part, share_out
-from cueco_tf.distributed.supervisor import is_supervised
 from cueco_tf.evaluation import networks as scoring
 from cueco_tf.evaluation.table import SCORES, method_of, score_table
 from cueco_tf.methods.building import build_model, fit_to_devices
@@ -17,14 +15,13 @@ from cueco_tf.running import checkpoints
 from cueco_tf.running.clusters import make_clusters
 from cueco_tf.running.recording import (
     EpochLogs,
-    Interrupted,
     KnnMonitor,
     Progress,
     ResumedMeans,
     RunRecorder,
-    StopTogether,
 )
 from cueco_tf.running.run_folder import RunError
+from cueco_tf.running.stopping import Interrupted, StopSignal, StopTogether
 
 # The monitor looks at a sample, ten times a run: enough to see a trend, cheap enough to forget.
 _MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
@@ -69,7 +66,7 @@ def train(config, folder, data_dir, resume, workers):
     if workers.is_chief:
         _introduce(config, images, model, folder)
 
-    with _StopSignal() as stop:
+    with StopSignal() as stop:
         progress = Progress(config)
         callbacks = _callbacks(config, images, folder, progress, stop, workers)
         if int(model.step.numpy()) % config.steps_per_epoch:
@@ -78,14 +75,9 @@ def train(config, folder, data_dir, resume, workers):
             _fit(model, config, images.train, callbacks)
         except Interrupted:
             progress.close()
-            # Another worker may have got the signal.
-            received = stop.received or signal.SIGTERM
-            where = ["--run-dir", str(folder.path), *(["--data-dir", data_dir] if data_dir else [])]
+            received = stop.received or signal.SIGTERM  # another worker may have got it
             if workers.is_chief:
-                print(
-                    f"Stopped by {received.name}; the state at step {int(model.step.numpy())} is "
-                    f"saved. Go on with: python -m cueco_tf.train {shlex.join(where)} --resume"
-                )
+                _say_how_to_go_on(received, model, folder, data_dir)
             return 128 + received
         finally:
             progress.close()
@@ -187,6 +179,14 @@ def _fit(model, config, split, callbacks):
         )
 
 
+def _say_how_to_go_on(received, model, folder, data_dir):
+    where = ["--run-dir", str(folder.path), *(["--data-dir", data_dir] if data_dir else [])]
+    print(
+        f"Stopped by {received.name}; the state at step {int(model.step.numpy())} is saved. Go on "
+        f"with: python -m cueco_tf.train {shlex.join(where)} --resume"
+    )
+
+
 def _finish(config, images, model, folder):
     """Saves the encoder, scores it and prints the table."""
     encoder = to_stock_layers(model.encoder)
@@ -221,27 +221,3 @@ def _finish(config, images, model, folder):
         f'Encoder:    cueco_tf.load_encoder("{folder.path}")(images) -> features '
         f"(n, {encoder.output_shape[-1]})"
     )
-
-
-class _StopSignal:
-    """Notes SIGINT and SIGTERM while it is entered; a second one takes its usual course."""
-
-    def __init__(self):
-        self.received = None
-
-    def __enter__(self):
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        self._former = {number: signal.signal(number, self._note) for number in numbers}
-        return self
-
-    def _note(self, number, frame):
-        self.received = signal.Signals(number)
-        # A cluster's manager may send it to a supervisor, who hands it on, and to its child.
-        if not is_supervised():
-            signal.signal(number, self._former[number])
-        # `print` is not safe in a signal handler: the progress bar may be writing.
-        os.write(1, f"\n{self.received.name}: saving after this step ...\n".encode())
-
-    def __exit__(self, *exception):
-        for number, former in self._former.items():
-            signal.signal(number, former)

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 
-from cueco_tf.distributed.environment import CHOICES
+from cueco_tf.settings.choices import DISTRIBUTIONS
 from cueco_tf.settings.fields import kind_of, options_of
 from cueco_tf.settings.methods import class_of
 from cueco_tf.settings.presets import PRESETS
@@ -114,8 +114,8 @@ def _add_places(parser, groups):
         "--distribute",
         default="auto",
         metavar="HOW",
-        help=f"{', '.join(CHOICES)}: one device, all GPUs of this machine, or the processes that "
-        "TF_CONFIG or Slurm names; auto takes what it finds (default: auto)",
+        help=f"{', '.join(DISTRIBUTIONS)}: one device, all GPUs of this machine, or the processes "
+        "that TF_CONFIG or Slurm names; auto takes what it finds (default: auto)",
     )
     run = parser.add_argument_group("run folder")
     run.add_argument("--run-dir", metavar="DIR", help="default: runs/NAME")

@@ -4,164 +4,20 @@ Imports nothing heavy, so the command line can teach and refuse without TensorFl
 """
 
 import dataclasses
-import functools
 
-from cueco_tf.settings.fields import ConfigError, check, convert, options_of, setting
-from cueco_tf.settings.methods import METHODS, MethodSettings, class_of
+from cueco_tf.settings.fields import ConfigError, check, convert, options_of
+from cueco_tf.settings.methods import class_of
 from cueco_tf.settings.presets import PRESETS
-from cueco_tf.settings.rules import (
-    LARGEST,
-    POSITIVE,
-    at_least,
-    at_most,
-    between,
-    count,
-    numbers_in,
-    one_of,
-    pair,
-    rule,
-)
-
-DATASETS = ("digits", "cifar10", "cifar100", "imagenet100", "folder:PATH", "tfds:NAME")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-ENCODER_NAMES = ("resnet10", "resnet18", "resnet34", "resnet50")
-
-_data, _network, _training, _views, _devices = (
-    functools.partial(setting, group=group)
-    for group in ("data", "network", "training", "views", "several devices")
-)
-
-
-def _names_a_dataset(value):
-    kind, _, rest = value.partition(":")
-    return kind in PRESETS and bool(rest) == (kind in ("folder", "tfds"))
+from cueco_tf.settings.run_fields import RunFields
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
-    """Everything that decides a run's result. Field names are those of the command line.
+class RunConfig(RunFields):
+    """Everything that decides a run's result: the fields of `RunFields`, checked.
 
-    `method` is a name of `METHODS`, and `settings` an instance of its class, or a dict of what
-    differs from its defaults. What is None stands for "the data set's own" until `resolve`.
-
-    The evidence in the comments is from CIFAR-100, ResNet-10 of width 16, 10 epochs, scored on
-    images held out of the training split: docs/results/defaults.md. It is small scale.
+    Raises:
+        ConfigError: for a value that breaks its rule.
     """
-
-    dataset: str = _data(
-        dataclasses.MISSING,
-        rule(_names_a_dataset, f"one of {', '.join(DATASETS)}"),
-        "digits, cifar10, cifar100, imagenet100, folder:PATH (images at any depth; one sub-folder "
-        "a class counts as labels) or tfds:NAME (any TensorFlow Datasets image set)",
-    )
-    method: str = setting(
-        "cueco",
-        one_of(*METHODS),
-        "; ".join(f"{name}: {method.summary}" for name, method in METHODS.items()),
-        group="method",
-    )
-    settings: MethodSettings | dict | None = None
-    encoder: str = _network(
-        "resnet18", one_of(*ENCODER_NAMES), "resnet10, resnet18, resnet34, resnet50"
-    )
-    width: int = _network(
-        64,
-        at_least(1) & at_most(LARGEST),
-        "channels of the first stage: 64 as published, 16 quick on a CPU",
-    )
-    image_size: int | None = _data(
-        None,
-        at_least(8) & at_most(LARGEST),
-        "length of a side",
-        metavar="PIXELS",
-        unset="the native size",
-        resolved=True,
-    )
-    epochs: int = _training(200, count(1), "passes over the training images")
-    batch_size: int = _training(256, count(1), "images a step, on all devices together")
-    learning_rate: float = _training(  # against 0.12: k-NN +1.2, NMI +0.5, at this batch size
-        0.4,
-        POSITIVE & at_most(LARGEST),
-        "the highest rate of SGD: a linear rise, then a cosine to 0",
-    )
-    momentum: float = _training(0.9, between(0, 1, "[)"), "of SGD, in [0, 1)")
-    weight_decay: float = _training(
-        1e-3,
-        at_least(0) & at_most(LARGEST),
-        "decoupled; 1e-3 acts about like PyTorch's 1e-4 at momentum 0.9",
-    )
-    learning_rate_warmup: float = _training(
-        0.1,
-        between(0, 1, "[)"),
-        "share of all epochs over which the learning rate rises",
-        metavar="SHARE",
-    )
-    crop_scale: tuple = _views(
-        (0.2, 1.0),
-        pair(
-            lambda least, most: 0 < least <= most <= 1,
-            "(least, most) with 0 < least <= most <= 1",
-        ),
-        "share of the image's area that a view shows, each drawn from this range in (0, 1]; raise "
-        "the least where small parts no longer tell what the image is",
-        metavar=("LEAST", "MOST"),
-    )
-    flip: float = _views(0.5, between(0, 1), "probability of a mirror image", metavar="P")
-    jitter: tuple = _views(
-        (0.4, 0.4, 0.4, 0.1),
-        numbers_in(4, 0, LARGEST, lambda four: four[3] <= 0.5, "the last at most 0.5"),
-        "strength of the changes of brightness, contrast, saturation and hue",
-        metavar=("B", "C", "S", "H"),
-    )
-    gray: float = _views(0.2, between(0, 1), "probability of a view without colour", metavar="P")
-    blur: float | None = _views(
-        None,
-        between(0, 1),
-        "probability of a blurred view",
-        metavar="P",
-        unset="0.5 for images above 64 pixels, else 0",
-        resolved=True,
-    )
-    solarise: float | None = _views(
-        None,
-        between(0, 1),
-        "probability that the second view's bright pixels are inverted",
-        metavar="P",
-        unset="0.2 for images above 64 pixels, else 0",
-        resolved=True,
-    )
-    holdout: float = _data(
-        0.0,
-        between(0, 1, "[)"),
-        "keep this share of the training images out and score on them, not on the test split: for "
-        "choosing options",
-        metavar="SHARE",
-    )
-    # On an H200, ResNet-18: 37,000 images/s in mixed_bfloat16, 27,600 in float32 with TF32.
-    precision: str | None = _training(
-        None,
-        one_of(*PRECISIONS),
-        "float32, mixed_bfloat16 or mixed_float16: of activations and gradients; weights and all "
-        "other state stay float32",
-        unset="mixed_bfloat16 on GPUs, else float32",
-        resolved=True,
-    )
-    jit: bool | None = _training(
-        None,
-        None,
-        "compile the training step with XLA, which rounds differently",
-        unset="on a single GPU",
-        resolved=True,
-    )
-    seed: int = _training(0, count(0), "of all that is drawn")
-    sync_batchnorm: bool = _devices(
-        False,
-        None,
-        "BatchNormalization over the images of all devices, for the result of a single one",
-    )
-    train_images: int | None = setting(None, count(2), resolved=True)
-    num_classes: int | None = setting(None, count(2))
-    fingerprint: str | None = setting(None, None)  # of the training images: see `data.load_for`
 
     def __post_init__(self):
         convert(self)

@@ -1,16 +1,13 @@
 """What all benchmarks share: sides measured in turn, their ratios, one form, one table."""
 
 import dataclasses
-import json
 import os
 import platform
 import statistics
 import time
 from importlib import metadata
-from pathlib import Path
 
-from cueco_tf.export.reading import cores
-from cueco_tf.storage import write_atomically
+from pipelines import command
 
 _PACKAGES = ("tensorflow", "keras", "keras-cv", "onnxruntime", "torch", "numpy", "pillow")
 _VARIABLES = (
@@ -124,7 +121,7 @@ def pipeline_rate(batches, steps, items):
     return steps * items / (time.monotonic() - start)
 
 
-def machine():
+def _measured_on():
     """What was measured on: processor, cores, versions, and the environment's say in speed."""
     versions = {}
     for package in _PACKAGES:
@@ -133,34 +130,25 @@ def machine():
         except metadata.PackageNotFoundError:
             continue
     return {
-        "processor": _processor(),
-        "cores": cores(),
+        **command.machine(),
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "python": platform.python_version(),
         "versions": versions,
     }
 
 
-def _processor():
-    names = Path("/proc/cpuinfo")
-    lines = names.read_text().splitlines() if names.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
-
-
 def write(path, benchmark, findings):
     """Writes the findings as JSON, atomically."""
     result = {
         "benchmark": benchmark,
-        "machine": machine(),
+        "machine": _measured_on(),
         "settings": findings.settings,
         "facts": findings.facts,
         "comparisons": [comparison.as_dict() for comparison in findings.comparisons],
         "growth": list(findings.growth),
         "parts": list(findings.parts),
     }
-    text = json.dumps(result, indent=2) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text))
+    command.write_json(path, result)
 
 
 def show(findings):

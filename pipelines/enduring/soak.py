@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from cueco_tf import data
-from cueco_tf.methods.building import build_model
+from cueco_tf.methods.building import build_model, fit_to_devices
 from cueco_tf.running.recording import EpochLogs, KnnMonitor, RunRecorder
 from cueco_tf.running.run_folder import RunFolder
 from cueco_tf.settings.run import RunConfig
@@ -40,6 +40,7 @@ def soak(folder, steps):
         queue_size=300,
         epochs=max(10, -(-steps // per_epoch)),
     ).resolve(len(images.train), 8, images.num_classes)
+    config = fit_to_devices(config)
     run = RunFolder(Path(folder))
     run.create(config)
     model = build_model(config)

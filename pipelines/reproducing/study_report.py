@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from cueco_tf.storage import write_atomically
 from pipelines.reporting.style import COLOURS, STYLE, save_png
-from pipelines.reproducing.table_writer import machine
+from pipelines.reproducing.table_writer import provenance
 
 SCORES = {
     "knn_top1": "k-NN",
@@ -74,7 +74,7 @@ def _markdown(trials, groups, name):
         f"training. Scores on {scored}, in %; mean ± standard deviation where there are several "
         f"seeds, and in brackets the difference from the first row, seed by seed.",
         "",
-        machine(),
+        provenance(),
         "",
         f"| | seeds | {' | '.join(SCORES.values())} | hours |",
         "|---" * (len(SCORES) + 3) + "|",

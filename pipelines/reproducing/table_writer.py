@@ -4,12 +4,11 @@ import csv
 import datetime
 import io
 import math
-import os
-import platform
 import statistics
 from importlib.metadata import version
 
 from cueco_tf.storage import write_atomically
+from pipelines.command import machine
 from pipelines.reproducing.paper_tables import rows
 
 _HONEST = {
@@ -52,11 +51,12 @@ def write_table(table, scale, wanted, output):
     return paths
 
 
-def machine():
+def provenance():
     """One line: when and where a table was written."""
+    known = machine()
     return (
-        f"Written {datetime.date.today()} on a machine with {os.cpu_count()} CPU cores "
-        f"({platform.machine()}), TensorFlow {version('tensorflow')}, Keras {version('keras')}, "
+        f"Written {datetime.date.today()} on {known['cores']} cores of {known['processor']}, "
+        f"TensorFlow {version('tensorflow')}, Keras {version('keras')}, "
         f"cueco_tf {version('cueco-tf')}."
     )
 
@@ -88,7 +88,7 @@ def _markdown(table, scale, wanted, found):
         f"{wanted[0].protocol} protocol of `pipelines.evaluate`; {done} of {len(wanted)} cells "
         f"done. Mean ± standard deviation over seeds {', '.join(seeds)}, in %.",
         "",
-        machine(),
+        provenance(),
         "",
     ]
     heads = []

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cueco_tf import load_run
 from cueco_tf.running import checkpoints
 from cueco_tf.running.run_folder import RunFolder
 from pipelines import endurance
 from pipelines.enduring import soak
-from pipelines.enduring.chaos import compare, locate
+from pipelines.enduring.chaos import compare
+from pipelines.enduring.life import locate
 
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # of linux/prctl.h and linux/capability.h
 
@@ -48,10 +50,11 @@ def test_a_single_bit_makes_two_runs_differ(chaos, tmp_path):
     calm, other = RunFolder(folder / "undisturbed"), RunFolder(tmp_path)
     (path,) = checkpoints.find(calm.checkpoints)[:1]
     arrays = dict(np.load(path))
-    arrays["weight/0001"].view(np.uint8).flat[0] ^= 1
+    arrays["weight/0001"].reshape(-1).view(np.uint8)[0] ^= 1
     other.checkpoints.mkdir()
     np.savez(other.checkpoints / path.name, **arrays)
     other.metrics.write_bytes(calm.metrics.read_bytes())
+    other.config.write_bytes(calm.config.read_bytes())
     other.summary.write_bytes(calm.summary.read_bytes())
     found = compare(calm, other)
     assert found["differing"] == ["weight/0001"] and not found["identical"]
@@ -149,6 +152,7 @@ def test_a_full_disk_and_a_read_only_one_cost_no_checkpoint(chaos, tmp_path):
 def test_a_short_soak_traces_nothing_anew(tmp_path):
     result = soak.soak(tmp_path / "run", 450)
     assert [step for step, _ in result["samples"]] == list(range(45, 451, 45))
+    assert len(load_run(tmp_path / "run").metrics) == 10  # a run like any other
     assert result["traces"]["after two epochs"] == result["traces"]["at the end"]
     # A last batch of another size has its own trace of the prediction.
     assert result["traces"]["at the end"] == {"training step": 1, "prediction": 2}

@@ -1,0 +1,59 @@
+"""The matrices by which images are cropped, blurred and coloured, one of each an image."""
+
+import math
+
+import tensorflow as tf
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in torchvision
+_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
+_RGB = (
+    (1.0, 0.9562958, 0.6210244),
+    (0.99999994, -0.27212206, -0.6473806),
+    (1.0, -1.106989, 1.7046151),
+)  # its inverse
+
+
+def sampling(start, end, size):
+    """Matrices `(batch, size, size)` that sample an axis from `start` to `end` (parts of its
+    length, in either direction) by linear interpolation."""
+    steps = (tf.range(size, dtype=tf.float32) + 0.5) / size
+    centres = start[:, None] + (end - start)[:, None] * steps
+    position = tf.clip_by_value(centres * size - 0.5, 0.0, size - 1.0)
+    return tf.nn.relu(1.0 - tf.abs(position[:, :, None] - tf.range(size, dtype=tf.float32)))
+
+
+def blurring(sigma, size):
+    """Matrices `(batch, size, size)` that blur an axis by a Gaussian of `sigma` pixels."""
+    place = tf.range(size, dtype=tf.float32)
+    distance = (place[:, None] - place[None]) / sigma[:, None, None]
+    return tf.nn.softmax(-0.5 * tf.square(distance), axis=-1)
+
+
+def colours(mean, brightness, contrast, saturation, hue, gray):
+    """Changes of colour as `mixing @ pixel + offset`.
+
+    Args:
+        mean: float32 `(batch, 3)`, the mean pixel of each image.
+        brightness, contrast, saturation: float32 `(batch,)`, relative changes, where -1
+            is as far down as it goes.
+        hue: float32 `(batch,)`, in turns.
+        gray: bool `(batch,)`, whether the image loses its colours.
+
+    Returns:
+        float32 `(batch, 3, 3)` and `(batch,)`.
+    """
+    brightness, contrast, saturation = (
+        tf.maximum(1.0 + change, 0.0) for change in (brightness, contrast, saturation)
+    )
+    saturation = saturation[:, None, None]
+    to_gray = tf.constant((_LUMA,) * 3)  # every channel becomes the luma
+    # Hue turns the colours about the gray axis.
+    cos, sin = tf.cos(2 * math.pi * hue), tf.sin(2 * math.pi * hue)
+    zero, one = tf.zeros_like(cos), tf.ones_like(cos)
+    turn = tf.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], axis=1)
+    turn = tf.constant(_RGB) @ tf.reshape(turn, (-1, 3, 3)) @ tf.constant(_YIQ)
+    mixing = turn @ (saturation * tf.eye(3) + (1.0 - saturation) * to_gray)
+    mixing = tf.where(gray[:, None, None], to_gray @ mixing, mixing)
+    # Contrast moves towards the image's mean luma, which the other changes leave as it is.
+    luma = brightness * tf.linalg.matvec(mean, _LUMA)
+    return mixing * (brightness * contrast)[:, None, None], (1.0 - contrast) * luma
