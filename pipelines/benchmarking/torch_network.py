@@ -73,6 +73,7 @@ class Network(nn.Module):
         self.projection = nn.Linear(hidden_dim, projection_dim)
 
     def forward(self, images):
+        """What PyTorch calls for an output."""
         x = functional.relu(self.stem(images / 127.5 - 1.0), inplace=True)
         features = self.stages(x).mean((2, 3))
         projected = self.projection(functional.relu(self.hidden(features), inplace=True))
