@@ -29,23 +29,26 @@ class ReplicatedModel(keras.Model):
 
         Args:
             optimizer: as in `keras.Model.compile`.
-            jit_compile: whether XLA compiles the whole step; `"update"`: what moves the weights
-                alone, a handful of operations a weight; None for where the whole pays, on a single
-                GPU. Defaults to None.
+            jit_compile: whether XLA compiles the whole step, of a single device; `"update"`: what
+                moves the weights alone, a handful of operations a weight; None for where the whole
+                pays, on a GPU. Defaults to None.
             steps_per_execution: integer >= 1, the steps between two looks of the host at the logs,
                 fewer at an epoch's end; None for 20 on GPUs, which else wait for the host, and 1
                 elsewhere. Defaults to None.
             **kwargs: as in `keras.Model.compile`.
+
+        Raises:
+            ValueError: where XLA is asked for and several devices train.
         """
         self._asked = dict(jit_compile=jit_compile, steps_per_execution=steps_per_execution)
         gpus = tf.config.list_logical_devices("GPU")
         alone = self.distribute_strategy.num_replicas_in_sync == 1
         if jit_compile in (None, "auto"):
             jit_compile = len(gpus) > 0 and alone
-        elif jit_compile == "update" and not alone:
+        elif jit_compile and not alone:
             raise ValueError(
-                'jit_compile="update" needs a single device: the optimizer of several waits for '
-                "all of them. Received: "
+                f"XLA compiles the step of a single device: those of several wait for each other "
+                f"in it. Received: jit_compile={jit_compile!r} with "
                 f"{self.distribute_strategy.num_replicas_in_sync} replicas"
             )
         self._compiled_update = jit_compile == "update"

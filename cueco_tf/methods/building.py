@@ -41,22 +41,24 @@ def build_model(config):
     optimizer = keras.optimizers.SGD(
         schedule, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    model.compile(optimizer=optimizer, jit_compile=config.jit)
+    # A run that was begun on one device may go on on several, whose step is not compiled.
+    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+    model.compile(optimizer=optimizer, jit_compile=config.jit and alone)
     # The model's own: under mixed_float16 Keras wraps it in one that scales the loss.
     model.optimizer.build(model.trainable_variables)
     return model
 
 
 def fit_to_devices(config):
-    """A configuration with what depends on the devices of this machine filled in.
+    """A configuration with what depends on the devices of the strategy in force filled in.
 
     Float32 is made to mean that: on GPUs TensorFlow would round the factors of matrix products to
     TF32, 3e-4 of their size, and losses divide similarities by temperatures down to 1e-4.
     """
-    gpus = len(tf.config.list_logical_devices("GPU"))
-    if gpus:
-        tf.config.experimental.enable_tensor_float_32_execution(False)
-    return config.on_gpus(gpus)
+    if not tf.config.list_logical_devices("GPU"):
+        return config.on_gpus(0)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    return config.on_gpus(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
 def build_views(config):

@@ -52,8 +52,8 @@ def train(config, folder, data_dir, resume, workers):
     if config.train_images is None:  # else it is that of a run which was begun earlier
         config = config.resolve(len(images.train), images.train.image_size, images.num_classes)
         config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
-        config = fit_to_devices(config)
     with workers.strategy.scope():
+        config = fit_to_devices(config)
         model = build_model(config)
 
     def open_folder():

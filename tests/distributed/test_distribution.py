@@ -87,6 +87,28 @@ def test_a_checkpoint_of_two_replicas_goes_on_with_one(cifar, mirrored, tmp_path
         np.testing.assert_allclose(later[1][name], values, rtol=2e-3, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.parametrize("jit", [True, "update"])
+def test_xla_is_refused_to_several_replicas_in_words(mirrored, jit):
+    with mirrored.scope():
+        model = CueCo(encoder(), 6, queue_size=40, hidden_dim=16, projection_dim=8)
+        with pytest.raises(ValueError, match="XLA compiles the step of a single device"):
+            model.compile("sgd", jit_compile=jit)
+
+
+def test_a_run_begun_on_one_gpu_goes_on_on_several_without_xla(mirrored):
+    from cueco_tf.methods.building import build_model
+    from cueco_tf.settings.run import RunConfig
+
+    options = dict(encoder="resnet10", width=4, image_size=8, epochs=1)
+    config = RunConfig.for_dataset("digits", **options).resolve(100, 8, 10).on_gpus(1)
+    assert config.jit and config.precision == "mixed_bfloat16"
+    assert not config.replace(jit=None).on_gpus(2).jit
+    with mirrored.scope():
+        model = build_model(config)
+    assert not model.jit_compile
+    assert build_model(config).jit_compile
+
+
 def test_a_loss_over_the_gathered_batch_has_the_gradient_of_one_replica(mirrored):
     """Two and three examples, each of whose losses has all five in it."""
     from cueco_tf.distributed.replicas import ReplicatedModel

@@ -111,11 +111,11 @@ def test_no_variable_of_the_step_is_int32(plain):
     assert {v.dtype for v in everything if not v.dtype.startswith("float")} == {"int64"}
 
 
-def test_images_on_the_device_are_kept_from_fit_to_fit(images):
-    model = make(total_steps=12)
-    model.fit(images, batch_size=32, verbose=0, on_device=True)
+def test_images_on_the_device_are_kept_from_fit_to_fit(images, labels):
+    model = make(total_steps=12, num_classes=100)
+    model.fit(images, labels, batch_size=32, verbose=0, on_device=True)
     first, function = model._resident, model.train_function
-    model.fit(images, batch_size=32, verbose=0, on_device=True)
+    model.fit(images, labels.copy(), batch_size=32, verbose=0, on_device=True)
     assert model._resident is first and model.train_function is function
     model.fit(images[:64], batch_size=32, verbose=0, on_device=True)
     assert model._resident is not first
