@@ -25,6 +25,8 @@ def pixel_network(image_size):
 
 def features(network, split):
     """The network's output for each image of a split, in inference mode: float32 `(n, dim)`."""
+    network = keras.Model(network.inputs, network.outputs[0])
+    network.compile(jit_compile=False)  # Keras's choice on a GPU, which takes longer than the pass
     return network.predict(split.plain_batches(), verbose=0)
 
 
