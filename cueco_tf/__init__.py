@@ -33,6 +33,7 @@ __getattr__, __dir__, _names = names_of(
     __name__,
     {
         "CueCo": "methods.cueco",
+        "MoCoV2": "methods.moco_v2",
         "TwoViews": "data.augment",
         "build_encoder": "parts.resnet",
         "load_run": "running.loading",

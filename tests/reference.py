@@ -47,3 +47,16 @@ def update(centroids, variances, keys, assignments, beta1, beta2, floor):
             spread = np.mean(np.sum((members - centroids[i]) ** 2, axis=1))
             variances[i] = max(beta2 * variances[i] + (1 - beta2) * spread, floor)
     return centroids, variances
+
+
+def softmax_loss(logits, target):
+    """-log of the softmax's share of one entry."""
+    return -np.log(np.exp(logits[target]) / sum(np.exp(logit) for logit in logits))
+
+
+def moco_v2(queries, keys, queues, temperature):
+    """Of lists, an item a direction."""
+    directions = zip(queries, keys, queues, strict=True)
+    return np.mean(
+        [info_nce(unit(q), unit(k), queue, temperature) for q, k, queue in directions], 0
+    )

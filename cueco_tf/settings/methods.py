@@ -25,19 +25,24 @@ class MethodSettings:
 
     title: the method's name in print.
     summary: one line for lists of methods.
+    reference: where it was published, a URL.
     model: the class of the model, `"package.module:Class"`.
     terms: the losses of which `loss` is made, as metrics.csv names them: the title of each in the
         line that is printed an epoch.
     columns: what else the method writes to metrics.csv: `(title, format)` in that line, or None.
-    presets: what suits a kind of data set, as in `presets.PRESETS`.
+    presets: what suits a kind of data set, as in `presets.PRESETS`: options of the method and of
+        the run.
+    least_batch: the fewest images a batch may have.
     """
 
     title: ClassVar[str]
     summary: ClassVar[str]
+    reference: ClassVar[str]
     model: ClassVar[str]
     terms: ClassVar[dict]
     columns: ClassVar[dict]
     presets: ClassVar[dict] = {}
+    least_batch: ClassVar[int] = 1
 
     def __post_init__(self):
         convert(self)
@@ -101,6 +106,7 @@ class CueCoSettings(MethodSettings):
 
     title = "CueCo"
     summary = "a queue of negatives, and clusters that follow and teach the encoder"
+    reference = "https://arxiv.org/abs/2507.12359"
     model = "cueco_tf.methods.cueco:CueCo"
     terms = {"info_nce": "L1", "centroid_contrast": "L2", "cluster_variance": "L3"}
     columns = {
@@ -209,7 +215,81 @@ class CueCoSettings(MethodSettings):
         return dataclasses.replace(self, queue_size=queue_size, clusters=clusters)
 
 
-METHODS = {"cueco": CueCoSettings}
+# The rivals' recipes are those that solo-learn published with its figures for ResNet-18, their
+# learning rate for 256 images a batch: docs/methods says where they leave the papers.
+_CIFAR = dict(epochs=1000, batch_size=256, learning_rate_warmup=0.01)
+_IMAGENET100 = dict(epochs=400, batch_size=256, learning_rate_warmup=0.025)
+_COLOURS = dict(jitter=(0.4, 0.4, 0.2, 0.1), crop_scale=(0.08, 1.0), blur=0.0, solarise=0.0)
+_ONE_SOLARISED = _COLOURS | dict(solarise=0.2)
+_STRONG = _COLOURS | dict(jitter=(0.8, 0.8, 0.8, 0.2), blur=0.5)
+_ONE_BLURRED = dict(first_blur=1.0, blur=0.1)
+
+
+def _presets(recipe, imagenet100, digits):
+    """The presets of a published recipe; what differs on large images, and on the digits."""
+    small = recipe | _CIFAR
+    return {
+        "digits": digits,
+        "cifar10": small,
+        "cifar100": small,
+        "imagenet100": recipe | _IMAGENET100 | imagenet100,
+        "folder": recipe,
+        "tfds": recipe,
+    }
+
+
+def _width(default, help):
+    return setting(default, at_least(1) & at_most(LARGEST), help)
+
+
+def _momentum(start, end):
+    return setting(
+        (start, end),
+        numbers_in(2, 0, 1),
+        "of the slow networks, in [0, 1], along half a cosine over the training",
+        metavar=("START", "END"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MoCoV2Settings(MethodSettings):
+    """The settings of MoCo-v2, by default those of the "+" variant: both directions, wider heads.
+
+    Published were one direction, `hidden_dim` the encoder's features, `projection_dim` 128, and a
+    run with crops from 0.2 on at a learning rate of 0.03.
+    """
+
+    title = "MoCo-v2"
+    summary = "a query finds its key among a queue of other images' keys"
+    reference = "https://arxiv.org/abs/2003.04297"
+    model = "cueco_tf.methods.moco_v2:MoCoV2"
+    terms = {"info_nce": "L"}
+    columns = {"key_momentum": None}
+    presets = _presets(
+        # Coupled, the decay is 1e-4.
+        _COLOURS
+        | dict(learning_rate=0.3, weight_decay=1e-3, jitter=(0.4, 0.4, 0.4, 0.1), blur=0.5),
+        imagenet100=dict(queue_size=65536),
+        digits=dict(queue_size=1024, hidden_dim=512, projection_dim=128),
+    )
+
+    queue_size: int = setting(
+        32768, count(2), "negatives a direction; at most the number of images", metavar="K"
+    )
+    hidden_dim: int = _width(2048, "width of the projection head")
+    projection_dim: int = _width(256, "length of the projection z")
+    temperature: float = setting(0.2, TEMPERATURE, "of the loss")
+    key_momentum: tuple = _momentum(0.99, 0.999)
+    symmetric: bool = setting(
+        True, None, "each view is once query and once key, with a queue for each"
+    )
+
+    def resolve(self, train_images, num_classes):
+        """As `MethodSettings.resolve`: `queue_size` is cut to the number of images."""
+        return dataclasses.replace(self, queue_size=min(self.queue_size, train_images))
+
+
+METHODS = {"cueco": CueCoSettings, "moco_v2": MoCoV2Settings}
 
 
 def class_of(method):
