@@ -60,3 +60,14 @@ def moco_v2(queries, keys, queues, temperature):
     return np.mean(
         [info_nce(unit(q), unit(k), queue, temperature) for q, k, queue in directions], 0
     )
+
+
+def nt_xent(one, other, temperature):
+    """The mean of the two losses of each image."""
+    everyone = unit(np.concatenate([one, other]))
+    count, losses = len(one), []
+    for i, view in enumerate(everyone):
+        logits = [view @ each / temperature for j, each in enumerate(everyone) if j != i]
+        partner = (i + count) % (2 * count)
+        losses.append(softmax_loss(logits, partner - (partner > i)))
+    return (np.array(losses[:count]) + losses[count:]) / 2

@@ -1,8 +1,8 @@
-"""CueCo's three losses: pure functions, one value an example.
+"""The losses of all methods: pure functions, one value an example.
 
-All vectors are expected to be L2-normalised. Nothing is averaged and no state is touched: the
-training step decides how values are reduced, which keeps the losses right under
-`tf.distribute` as well.
+Vectors are expected to be L2-normalised where nothing else is said. Nothing is averaged over the
+batch and no state is touched: the training step decides how values are reduced, which keeps the
+losses right under `tf.distribute` as well.
 """
 
 import math
@@ -97,3 +97,30 @@ def cluster_variance(queries, centroids, variances, assignments, epsilon=1e-6):
     own = ops.take(centroids, assignments, axis=0)  # (batch, dim)
     squared_distance = ops.sum(ops.square(queries - own), axis=-1)  # (batch,)
     return squared_distance / (2.0 * ops.take(variances, assignments, axis=0) + epsilon)
+
+
+def nt_xent(views, everyone, own, partners, temperature):
+    """Contrastive loss of each view against its partner and all other views of the batch.
+
+    Where all are alike it is log(2 N - 1).
+
+    Args:
+        views: `(n, dim)`, L2-normalised.
+        everyone: `(2 N, dim)`, L2-normalised: both views of the N images of all replicas.
+        own: `(n,)` integers: where each view stands in `everyone`.
+        partners: `(n,)` integers: where the other view of its image stands.
+        temperature: float >= 1e-4.
+
+    Returns:
+        `(n,)`, in [0, inf).
+
+    Raises:
+        ValueError: if `temperature` is below 1e-4.
+
+    Reference: SimCLR, https://arxiv.org/abs/2002.05709, equation 1.
+    """
+    _check_temperature(temperature)
+    logits = ops.matmul(views, ops.transpose(everyone)) / temperature  # (n, 2 N)
+    positive = ops.sum(views * ops.take(everyone, partners, axis=0), axis=-1) / temperature
+    itself = ops.equal(ops.arange(ops.shape(everyone)[0], dtype=own.dtype), own[:, None])
+    return ops.logsumexp(ops.where(itself, -1e9, logits), axis=-1) - positive

@@ -289,7 +289,33 @@ class MoCoV2Settings(MethodSettings):
         return dataclasses.replace(self, queue_size=min(self.queue_size, train_images))
 
 
-METHODS = {"cueco": CueCoSettings, "moco_v2": MoCoV2Settings}
+@dataclasses.dataclass(frozen=True)
+class SimCLRSettings(MethodSettings):
+    """The settings of SimCLR. Its head is without BatchNormalization, as in solo-learn."""
+
+    title = "SimCLR"
+    summary = "a view finds its partner among all other views of the batch"
+    reference = "https://arxiv.org/abs/2002.05709"
+    model = "cueco_tf.methods.simclr:SimCLR"
+    terms = {"nt_xent": "L"}
+    columns = {}
+    least_batch = 2
+    presets = _presets(
+        _STRONG | dict(optimizer="lars", learning_rate=0.4, weight_decay=1e-4),
+        imagenet100=dict(hidden_dim=4096, projection_dim=512),
+        digits=dict(hidden_dim=512, projection_dim=128),
+    )
+
+    hidden_dim: int = _width(2048, "width of the projection head")
+    projection_dim: int = _width(256, "length of the projection z")
+    temperature: float = setting(0.2, TEMPERATURE, "of the loss")
+
+
+METHODS = {
+    "cueco": CueCoSettings,
+    "moco_v2": MoCoV2Settings,
+    "simclr": SimCLRSettings,
+}
 
 
 def class_of(method):

@@ -1,7 +1,6 @@
 """What every method has to keep, written once: a method that is registered is held to it."""
 
 import math
-import pkgutil
 
 import keras
 import numpy as np
@@ -9,39 +8,11 @@ import pytest
 import reference
 import tensorflow as tf
 from keras import ops
+from small_methods import SMALL, fit, make
 
 import cueco_tf
 from cueco_tf.methods.base import Method
 from cueco_tf.settings.methods import METHODS
-
-# Small numbers for the arguments of each constructor.
-SMALL = {
-    "cueco": dict(num_clusters=6, queue_size=40, hidden_dim=16, projection_dim=8, warmup_steps=2),
-    "moco_v2": dict(queue_size=40, hidden_dim=16, projection_dim=8),
-}
-
-
-def small_encoder():
-    """No BatchNormalization: a share of the batch has other statistics than the whole."""
-    x = inputs = keras.Input((16, 16, 3))
-    x = keras.layers.Rescaling(1 / 127.5, -1)(x)
-    for filters in (8, 16):
-        x = keras.layers.Conv2D(filters, 3, 2, padding="same", activation="relu")(x)
-    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
-
-
-def make(method, optimizer=None, **options):
-    keras.utils.set_random_seed(0)
-    kind = pkgutil.resolve_name(METHODS[method].model)
-    model = kind(small_encoder(), **{**SMALL[method], "num_classes": 10, "seed": 1, **options})
-    model.compile(optimizer or keras.optimizers.SGD(0.05, momentum=0.9))
-    return model
-
-
-def fit(model, digits, epochs=2, images=90, **options):
-    """Two batches of 40 and one of 10 an epoch."""
-    x, y = digits.train.images[:images], digits.train.labels[:images]
-    return model.fit(x, y, batch_size=40, epochs=epochs, verbose=0, **options).history
 
 
 @pytest.fixture(params=METHODS)
@@ -86,14 +57,20 @@ def expected_of_cueco(model, views):
     ]
 
 
+def expected_of_simclr(model, views):
+    return [reference.nt_xent(*projections(model, views), 0.2)]
+
+
 EXPECTED = {
     "cueco": expected_of_cueco,
     "moco_v2": expected_of_moco_v2,
+    "simclr": expected_of_simclr,
 }
 # Where all features are 0: the terms of 12 images, by the constructor's small numbers.
 CONSTANT = {
     "cueco": [math.log(41), 0, 0],
     "moco_v2": [math.log(41)],
+    "simclr": [math.log(23)],
 }
 
 

@@ -67,6 +67,7 @@ OWN = {
         "key_momentum": [0.9, 1],
         "symmetric": False,
     },
+    "simclr": {"hidden_dim": 6, "projection_dim": 3, "temperature": 1e-4},
 }
 
 
