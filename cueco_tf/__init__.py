@@ -35,6 +35,7 @@ __getattr__, __dir__, _names = names_of(
         "CueCo": "methods.cueco",
         "MoCoV2": "methods.moco_v2",
         "SimCLR": "methods.simclr",
+        "BYOL": "methods.byol",
         "TwoViews": "data.augment",
         "build_encoder": "parts.resnet",
         "load_run": "running.loading",

@@ -71,3 +71,9 @@ def nt_xent(one, other, temperature):
         partner = (i + count) % (2 * count)
         losses.append(softmax_loss(logits, partner - (partner > i)))
     return (np.array(losses[:count]) + losses[count:]) / 2
+
+
+def byol(predictions, targets):
+    """Of lists, an item a direction: the squared distances of unit vectors, added."""
+    pairs = zip(predictions, targets, strict=True)
+    return sum(np.sum((unit(p) - unit(t)) ** 2, axis=1) for p, t in pairs)

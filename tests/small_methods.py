@@ -11,6 +11,7 @@ SMALL = {
     "cueco": dict(num_clusters=6, queue_size=40, hidden_dim=16, projection_dim=8, warmup_steps=2),
     "moco_v2": dict(queue_size=40, hidden_dim=16, projection_dim=8),
     "simclr": dict(hidden_dim=16, projection_dim=8),
+    "byol": dict(hidden_dim=16, projection_dim=8, predictor_dim=16),
 }
 
 

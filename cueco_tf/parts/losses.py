@@ -124,3 +124,19 @@ def nt_xent(views, everyone, own, partners, temperature):
     positive = ops.sum(views * ops.take(everyone, partners, axis=0), axis=-1) / temperature
     itself = ops.equal(ops.arange(ops.shape(everyone)[0], dtype=own.dtype), own[:, None])
     return ops.logsumexp(ops.where(itself, -1e9, logits), axis=-1) - positive
+
+
+def regression(predictions, targets):
+    """Squared distance of the directions of prediction and target, 2 - 2 cos.
+
+    Args:
+        predictions: `(n, dim)`, of any length.
+        targets: `(n, dim)`, of any length.
+
+    Returns:
+        `(n,)`, in [0, 4]; 2 where they are orthogonal.
+
+    Reference: BYOL, https://arxiv.org/abs/2006.07733, equation 2.
+    """
+    cosine = ops.sum(ops.normalize(predictions) * ops.normalize(targets), axis=-1)
+    return 2.0 - 2.0 * cosine

@@ -311,10 +311,34 @@ class SimCLRSettings(MethodSettings):
     temperature: float = setting(0.2, TEMPERATURE, "of the loss")
 
 
+@dataclasses.dataclass(frozen=True)
+class BYOLSettings(MethodSettings):
+    """The settings of BYOL."""
+
+    title = "BYOL"
+    summary = "a view predicts what a slow network makes of the other; no negatives"
+    reference = "https://arxiv.org/abs/2006.07733"
+    model = "cueco_tf.methods.byol:BYOL"
+    terms = {"regression": "L"}
+    columns = {"key_momentum": None}
+    least_batch = 2
+    presets = _presets(
+        _ONE_SOLARISED | dict(optimizer="lars", learning_rate=1.0, weight_decay=1e-5),
+        imagenet100=_ONE_BLURRED | dict(learning_rate=0.5, weight_decay=1e-6, predictor_dim=8192),
+        digits=dict(hidden_dim=512, projection_dim=128, predictor_dim=512),
+    )
+
+    hidden_dim: int = _width(4096, "width of the projection head")
+    projection_dim: int = _width(256, "length of the projection z")
+    predictor_dim: int = _width(4096, "width of the predictor")
+    key_momentum: tuple = _momentum(0.99, 1.0)
+
+
 METHODS = {
     "cueco": CueCoSettings,
     "moco_v2": MoCoV2Settings,
     "simclr": SimCLRSettings,
+    "byol": BYOLSettings,
 }
 
 

@@ -61,16 +61,26 @@ def expected_of_simclr(model, views):
     return [reference.nt_xent(*projections(model, views), 0.2)]
 
 
+def predictions(model, views):
+    return [model.predictor(z, training=True).numpy() for z in projections(model, views)]
+
+
+def expected_of_byol(model, views):
+    return [reference.byol(predictions(model, views), keys(model, views)[::-1])]
+
+
 EXPECTED = {
     "cueco": expected_of_cueco,
     "moco_v2": expected_of_moco_v2,
     "simclr": expected_of_simclr,
+    "byol": expected_of_byol,
 }
 # Where all features are 0: the terms of 12 images, by the constructor's small numbers.
 CONSTANT = {
     "cueco": [math.log(41), 0, 0],
     "moco_v2": [math.log(41)],
     "simclr": [math.log(23)],
+    "byol": [4],  # orthogonal to their targets, 2 a direction,
 }
 
 

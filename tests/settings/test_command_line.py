@@ -68,6 +68,7 @@ OWN = {
         "symmetric": False,
     },
     "simclr": {"hidden_dim": 6, "projection_dim": 3, "temperature": 1e-4},
+    "byol": {"hidden_dim": 6, "projection_dim": 3, "predictor_dim": 4, "key_momentum": [0.9, 0.95]},
 }
 
 
@@ -146,7 +147,7 @@ def test_each_option_takes_the_type_of_its_field(method):
     fields = {f.name: f for owner in (RunConfig, METHODS[method]) for f in settings_of(owner)}
     for name, value in {**OTHERS, **OWN[method]}.items():
         kind, *_ = typing.get_args(fields[name].type) or (fields[name].type,)
-        found = given(to_arguments({name: value}))[name]
+        found = given(to_arguments({"method": method, name: value}))[name]
         assert type(found) is (list if kind is tuple else kind), name
 
 
