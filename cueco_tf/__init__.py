@@ -36,6 +36,7 @@ __getattr__, __dir__, _names = names_of(
         "MoCoV2": "methods.moco_v2",
         "SimCLR": "methods.simclr",
         "BYOL": "methods.byol",
+        "VICReg": "methods.vicreg",
         "TwoViews": "data.augment",
         "build_encoder": "parts.resnet",
         "load_run": "running.loading",

@@ -77,3 +77,18 @@ def byol(predictions, targets):
     """Of lists, an item a direction: the squared distances of unit vectors, added."""
     pairs = zip(predictions, targets, strict=True)
     return sum(np.sum((unit(p) - unit(t)) ** 2, axis=1) for p, t in pairs)
+
+
+def vicreg(one, other):
+    """Invariance, variance and covariance, repeated for each image."""
+    variance = covariance = 0
+    for z in (np.asarray(one, np.float64), np.asarray(other, np.float64)):
+        (count, dim), mean = z.shape, z.mean(axis=0)
+        for i in range(dim):
+            spread = np.sum((z[:, i] - mean[i]) ** 2) / (count - 1)
+            variance += max(0, 1 - np.sqrt(spread + 1e-4)) / dim
+            for j in set(range(dim)) - {i}:
+                both = np.sum((z[:, i] - mean[i]) * (z[:, j] - mean[j])) / (count - 1)
+                covariance += both**2 / dim
+    invariance = np.mean((np.asarray(one, np.float64) - other) ** 2, axis=1)
+    return invariance, np.full(count, variance), np.full(count, covariance)

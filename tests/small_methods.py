@@ -12,7 +12,9 @@ SMALL = {
     "moco_v2": dict(queue_size=40, hidden_dim=16, projection_dim=8),
     "simclr": dict(hidden_dim=16, projection_dim=8),
     "byol": dict(hidden_dim=16, projection_dim=8, predictor_dim=16),
+    "vicreg": dict(hidden_dim=16, projection_dim=8),
 }
+RATES = {"vicreg": 0.002}  # whose losses weigh 25, 25 and 1
 
 
 def small_encoder():
@@ -24,11 +26,12 @@ def small_encoder():
     return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
 
 
-def make(method, optimizer=None, **options):
+def make(method, compiled=False, **options):
     keras.utils.set_random_seed(0)
     kind = pkgutil.resolve_name(METHODS[method].model)
     model = kind(small_encoder(), **{**SMALL[method], "num_classes": 10, "seed": 1, **options})
-    model.compile(optimizer or keras.optimizers.SGD(0.05, momentum=0.9))
+    rate = RATES.get(method, 0.05)
+    model.compile(keras.optimizers.SGD(rate, momentum=0.9), jit_compile=compiled)
     return model
 
 

@@ -140,3 +140,24 @@ def regression(predictions, targets):
     """
     cosine = ops.sum(ops.normalize(predictions) * ops.normalize(targets), axis=-1)
     return 2.0 - 2.0 * cosine
+
+
+def variance_and_covariance(z):
+    """How far the numbers of z are from varying by 1 each and from being uncorrelated.
+
+    Args:
+        z: `(N, dim)`, of any length: the projections of a view of the images of all replicas.
+
+    Returns:
+        Two scalars: the mean over the numbers of max(0, 1 - sqrt(variance + 1e-4)), in [0, 0.99];
+        and the sum of the squared covariances of each two, divided by dim.
+
+    Reference: VICReg, https://arxiv.org/abs/2105.04906, equations 1 to 4.
+    """
+    count, dim = ops.cast(ops.shape(z)[0], z.dtype), z.shape[1]
+    centred = z - ops.mean(z, axis=0)
+    covariance = ops.matmul(ops.transpose(centred), centred) / ops.maximum(count - 1.0, 1.0)
+    variances = ops.diagonal(covariance)  # (dim,)
+    too_small = ops.relu(1.0 - ops.sqrt(variances + 1e-4))
+    others = ops.sum(ops.square(covariance)) - ops.sum(ops.square(variances))
+    return ops.mean(too_small), others / dim

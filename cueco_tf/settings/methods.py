@@ -334,11 +334,41 @@ class BYOLSettings(MethodSettings):
     key_momentum: tuple = _momentum(0.99, 1.0)
 
 
+@dataclasses.dataclass(frozen=True)
+class VICRegSettings(MethodSettings):
+    """The settings of VICReg."""
+
+    title = "VICReg"
+    summary = "views agree, and the numbers of z vary and are uncorrelated over the batch"
+    reference = "https://arxiv.org/abs/2105.04906"
+    model = "cueco_tf.methods.vicreg:VICReg"
+    terms = {"invariance": "L1", "variance": "L2", "covariance": "L3"}
+    columns = {}
+    least_batch = 2
+    presets = _presets(
+        _COLOURS
+        | dict(optimizer="lars", learning_rate=0.3, weight_decay=1e-4, crop_scale=(0.2, 1.0))
+        | dict(solarise=0.1, first_solarise=0.1),
+        imagenet100=dict(blur=0.5),
+        digits=dict(hidden_dim=512, projection_dim=512),
+    )
+
+    hidden_dim: int = _width(2048, "width of the projection head's two hidden layers")
+    projection_dim: int = _width(2048, "length of the projection z")
+    loss_weights: tuple = setting(
+        (25.0, 25.0, 1.0),
+        numbers_in(3, 0, LARGEST, any, "not all 0"),
+        "of invariance, variance and covariance",
+        metavar=("L1", "L2", "L3"),
+    )
+
+
 METHODS = {
     "cueco": CueCoSettings,
     "moco_v2": MoCoV2Settings,
     "simclr": SimCLRSettings,
     "byol": BYOLSettings,
+    "vicreg": VICRegSettings,
 }
 
 

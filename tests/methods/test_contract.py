@@ -69,11 +69,16 @@ def expected_of_byol(model, views):
     return [reference.byol(predictions(model, views), keys(model, views)[::-1])]
 
 
+def expected_of_vicreg(model, views):
+    return reference.vicreg(*projections(model, views))
+
+
 EXPECTED = {
     "cueco": expected_of_cueco,
     "moco_v2": expected_of_moco_v2,
     "simclr": expected_of_simclr,
     "byol": expected_of_byol,
+    "vicreg": expected_of_vicreg,
 }
 # Where all features are 0: the terms of 12 images, by the constructor's small numbers.
 CONSTANT = {
@@ -81,6 +86,7 @@ CONSTANT = {
     "moco_v2": [math.log(41)],
     "simclr": [math.log(23)],
     "byol": [4],  # orthogonal to their targets, 2 a direction,
+    "vicreg": [0, 2 * 0.99, 0],  # 25 of which are 49.5,
 }
 
 
@@ -175,8 +181,7 @@ def test_xla_trains_as_the_step_without_it(method, digits):
     """Within what rounding does to nine steps: 2e-3 of weights and 1e-3 of losses."""
     trained = []
     for compiled in (False, True):
-        model = make(method, total_steps=9)
-        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), jit_compile=compiled)
+        model = make(method, compiled, total_steps=9)
         trained.append((model, fit(model, digits, epochs=3, on_device=compiled)))
     (plain, history), (model, same) = trained
     for own, other in zip(model.weights, plain.weights, strict=True):

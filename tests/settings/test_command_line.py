@@ -69,6 +69,7 @@ OWN = {
     },
     "simclr": {"hidden_dim": 6, "projection_dim": 3, "temperature": 1e-4},
     "byol": {"hidden_dim": 6, "projection_dim": 3, "predictor_dim": 4, "key_momentum": [0.9, 0.95]},
+    "vicreg": {"hidden_dim": 6, "projection_dim": 3, "loss_weights": [10, 0, 0.5]},
 }
 
 
