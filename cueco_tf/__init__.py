@@ -37,6 +37,7 @@ __getattr__, __dir__, _names = names_of(
         "SimCLR": "methods.simclr",
         "BYOL": "methods.byol",
         "VICReg": "methods.vicreg",
+        "SwAV": "methods.swav",
         "TwoViews": "data.augment",
         "build_encoder": "parts.resnet",
         "load_run": "running.loading",

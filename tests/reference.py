@@ -92,3 +92,32 @@ def vicreg(one, other):
                 covariance += both**2 / dim
     invariance = np.mean((np.asarray(one, np.float64) - other) ** 2, axis=1)
     return invariance, np.full(count, variance), np.full(count, covariance)
+
+
+def sinkhorn(scores, epsilon):
+    """The shares of each row in L columns, as SwAV's listing makes them."""
+    codes = np.exp(np.asarray(scores, np.float64) / epsilon)
+    codes /= codes.sum()
+    for _ in range(3):
+        codes /= codes.sum(axis=0) * codes.shape[1]
+        codes /= codes.sum(axis=1, keepdims=True) * len(codes)
+    return codes * len(codes)
+
+
+def swav(one, other, prototypes, queues, temperature):
+    """The mean of the two swaps; the queues are of unit vectors, one a view."""
+    scores = [unit(z) @ prototypes.T for z in (one, other)]
+    codes = [
+        sinkhorn(np.concatenate([own, queue @ prototypes.T]), 0.05)[: len(own)]
+        for own, queue in zip(scores, queues, strict=True)
+    ]
+    return np.array(
+        [
+            sum(
+                share * softmax_loss(predicted[i] / temperature, cluster) / 2
+                for code, predicted in zip(codes, scores[::-1], strict=True)
+                for cluster, share in enumerate(code[i])
+            )
+            for i in range(len(one))
+        ]
+    )

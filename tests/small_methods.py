@@ -13,6 +13,7 @@ SMALL = {
     "simclr": dict(hidden_dim=16, projection_dim=8),
     "byol": dict(hidden_dim=16, projection_dim=8, predictor_dim=16),
     "vicreg": dict(hidden_dim=16, projection_dim=8),
+    "swav": dict(hidden_dim=16, projection_dim=8, num_prototypes=6, queue_size=40, freeze_steps=2),
 }
 RATES = {"vicreg": 0.002}  # whose losses weigh 25, 25 and 1
 

@@ -161,3 +161,25 @@ def variance_and_covariance(z):
     too_small = ops.relu(1.0 - ops.sqrt(variances + 1e-4))
     others = ops.sum(ops.square(covariance)) - ops.sum(ops.square(variances))
     return ops.mean(too_small), others / dim
+
+
+def swapped_prediction(scores, codes, temperature):
+    """Cross-entropy of a view's prediction to the other view's shares in the prototypes.
+
+    Where all scores of an image are alike it is log L.
+
+    Args:
+        scores: `(n, L)`: the cosines of a view to the prototypes.
+        codes: `(n, L)`, rows of sum 1: the other view's shares.
+        temperature: float >= 1e-4.
+
+    Returns:
+        `(n,)`, in [0, inf).
+
+    Raises:
+        ValueError: if `temperature` is below 1e-4.
+
+    Reference: SwAV, https://arxiv.org/abs/2006.09882, equation 2.
+    """
+    _check_temperature(temperature)
+    return -ops.sum(codes * ops.log_softmax(scores / temperature, axis=-1), axis=-1)

@@ -10,6 +10,7 @@ from cueco_tf.settings.fields import ConfigError, check, convert, setting, setti
 from cueco_tf.settings.rules import (
     LARGEST,
     TEMPERATURE,
+    Rule,
     at_least,
     at_most,
     between,
@@ -363,12 +364,80 @@ class VICRegSettings(MethodSettings):
     )
 
 
+def _enough_for_all(prototypes, others):
+    """Balancing gives each prototype as many images, of the batch and of the queue."""
+    if "batch_size" not in others:
+        return None
+    most = others["batch_size"] + others["queue_size"]
+    return None if prototypes <= most else f"at most batch_size + queue_size={most}"
+
+
+@dataclasses.dataclass(frozen=True)
+class SwAVSettings(MethodSettings):
+    """The settings of SwAV, with two views of the same size."""
+
+    title = "SwAV"
+    summary = "a view predicts the other's share in prototypes that are all used alike"
+    reference = "https://arxiv.org/abs/2006.09882"
+    model = "cueco_tf.methods.swav:SwAV"
+    terms = {"swapped_prediction": "L"}
+    columns = {}
+    least_batch = 2
+    presets = _presets(
+        _STRONG
+        | dict(optimizer="lars", learning_rate=0.6, weight_decay=1e-6)
+        | dict(freeze_epochs=2.0, queue_start_epochs=50.0),
+        imagenet100={},
+        digits=dict(hidden_dim=512, prototypes=100, queue_size=0, freeze_epochs=2.0),
+    )
+
+    hidden_dim: int = _width(2048, "width of the projection head")
+    projection_dim: int = _width(128, "length of the projection z")
+    prototypes: int = setting(
+        3000,
+        between(2, LARGEST) & Rule(_enough_for_all),
+        "directions that stand for clusters; at most the images of a batch and the queue",
+        metavar="L",
+        argument="num_prototypes",
+    )
+    temperature: float = setting(0.1, TEMPERATURE, "of the prediction")
+    epsilon: float = setting(
+        0.05, between(0.025, LARGEST), "smoothness of the shares, at least 0.025"
+    )
+    queue_size: int = setting(
+        3840,
+        count(0),
+        "earlier projections a view that are balanced with the batch; at most the number of "
+        "images, 0 for none",
+        metavar="K",
+    )
+    queue_start_epochs: float = setting(
+        0.0,
+        between(0, LARGEST),
+        "epochs before the queue counts",
+        argument="queue_start_steps",
+        per_epoch=True,
+    )
+    freeze_epochs: float = setting(
+        0.0,
+        between(0, LARGEST),
+        "epochs before the prototypes learn",
+        argument="freeze_steps",
+        per_epoch=True,
+    )
+
+    def resolve(self, train_images, num_classes):
+        """As `MethodSettings.resolve`: `queue_size` is cut to the number of images."""
+        return dataclasses.replace(self, queue_size=min(self.queue_size, train_images))
+
+
 METHODS = {
     "cueco": CueCoSettings,
     "moco_v2": MoCoV2Settings,
     "simclr": SimCLRSettings,
     "byol": BYOLSettings,
     "vicreg": VICRegSettings,
+    "swav": SwAVSettings,
 }
 
 

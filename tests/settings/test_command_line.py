@@ -70,6 +70,16 @@ OWN = {
     "simclr": {"hidden_dim": 6, "projection_dim": 3, "temperature": 1e-4},
     "byol": {"hidden_dim": 6, "projection_dim": 3, "predictor_dim": 4, "key_momentum": [0.9, 0.95]},
     "vicreg": {"hidden_dim": 6, "projection_dim": 3, "loss_weights": [10, 0, 0.5]},
+    "swav": {
+        "hidden_dim": 6,
+        "projection_dim": 3,
+        "prototypes": 12,
+        "temperature": 1e-4,
+        "epsilon": 0.025,
+        "queue_size": 4000,
+        "queue_start_epochs": 0.5,
+        "freeze_epochs": 0.25,
+    },
 }
 
 
