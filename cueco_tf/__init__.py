@@ -38,6 +38,7 @@ __getattr__, __dir__, _names = names_of(
         "BYOL": "methods.byol",
         "VICReg": "methods.vicreg",
         "SwAV": "methods.swav",
+        "MoCoV3": "methods.moco_v3",
         "TwoViews": "data.augment",
         "build_encoder": "parts.resnet",
         "load_run": "running.loading",

@@ -121,3 +121,12 @@ def swav(one, other, prototypes, queues, temperature):
             for i in range(len(one))
         ]
     )
+
+
+def moco_v3(predictions, keys, temperature):
+    """Of lists, an item a direction: the two cross-entropies, added, times 2 tau."""
+    losses = 0
+    for queries, others in zip(predictions, keys, strict=True):
+        logits = unit(queries) @ unit(others).T / temperature
+        losses += np.array([softmax_loss(row, i) for i, row in enumerate(logits)])
+    return 2 * temperature * losses

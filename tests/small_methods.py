@@ -14,8 +14,11 @@ SMALL = {
     "byol": dict(hidden_dim=16, projection_dim=8, predictor_dim=16),
     "vicreg": dict(hidden_dim=16, projection_dim=8),
     "swav": dict(hidden_dim=16, projection_dim=8, num_prototypes=6, queue_size=40, freeze_steps=2),
+    "moco_v3": dict(hidden_dim=16, projection_dim=8, predictor_dim=16),
 }
-RATES = {"vicreg": 0.002}  # whose losses weigh 25, 25 and 1
+# At higher ones rounding grows to other weights within nine steps: VICReg's losses weigh 25, and
+# MoCo-v3 divides z by its deviation over ten images.
+RATES = {"vicreg": 0.002, "moco_v3": 0.005}
 
 
 def small_encoder():

@@ -183,3 +183,29 @@ def swapped_prediction(scores, codes, temperature):
     """
     _check_temperature(temperature)
     return -ops.sum(codes * ops.log_softmax(scores / temperature, axis=-1), axis=-1)
+
+
+def in_batch(queries, keys, own, temperature):
+    """Contrastive loss of each query against its key and those of the batch's other images.
+
+    Multiplied by twice the temperature, so that it pulls alike at all of them. Where all are alike
+    it is 2 temperature log N.
+
+    Args:
+        queries: `(n, dim)`, L2-normalised.
+        keys: `(N, dim)`, L2-normalised: of the images of all replicas.
+        own: `(n,)` integers: where each query's positive stands in `keys`.
+        temperature: float >= 1e-4.
+
+    Returns:
+        `(n,)`, in [0, inf).
+
+    Raises:
+        ValueError: if `temperature` is below 1e-4.
+
+    Reference: MoCo-v3, https://arxiv.org/abs/2104.02057, equation 1 and algorithm 1.
+    """
+    _check_temperature(temperature)
+    logits = ops.matmul(queries, ops.transpose(keys)) / temperature  # (n, N)
+    positive = ops.sum(queries * ops.take(keys, own, axis=0), axis=-1) / temperature
+    return 2.0 * temperature * (ops.logsumexp(logits, axis=-1) - positive)

@@ -431,6 +431,30 @@ class SwAVSettings(MethodSettings):
         return dataclasses.replace(self, queue_size=min(self.queue_size, train_images))
 
 
+@dataclasses.dataclass(frozen=True)
+class MoCoV3Settings(MethodSettings):
+    """The settings of MoCo-v3."""
+
+    title = "MoCo-v3"
+    summary = "a view predicts its key among the slow network's keys of the batch"
+    reference = "https://arxiv.org/abs/2104.02057"
+    model = "cueco_tf.methods.moco_v3:MoCoV3"
+    terms = {"in_batch": "L"}
+    columns = {"key_momentum": None}
+    least_batch = 2
+    presets = _presets(
+        _ONE_SOLARISED | dict(optimizer="lars", learning_rate=0.3, weight_decay=1e-6),
+        imagenet100=_ONE_BLURRED,
+        digits=dict(hidden_dim=512, projection_dim=128, predictor_dim=512),
+    )
+
+    hidden_dim: int = _width(4096, "width of the projection head")
+    projection_dim: int = _width(256, "length of the projection z")
+    predictor_dim: int = _width(4096, "width of the predictor")
+    temperature: float = setting(0.2, TEMPERATURE, "of the loss")
+    key_momentum: tuple = _momentum(0.99, 1.0)
+
+
 METHODS = {
     "cueco": CueCoSettings,
     "moco_v2": MoCoV2Settings,
@@ -438,6 +462,7 @@ METHODS = {
     "byol": BYOLSettings,
     "vicreg": VICRegSettings,
     "swav": SwAVSettings,
+    "moco_v3": MoCoV3Settings,
 }
 
 

@@ -78,6 +78,10 @@ def expected_of_swav(model, views):
     return [reference.swav(*projections(model, views), model.directions().numpy(), queues, 0.1)]
 
 
+def expected_of_moco_v3(model, views):
+    return [reference.moco_v3(predictions(model, views), keys(model, views)[::-1], 0.2)]
+
+
 EXPECTED = {
     "cueco": expected_of_cueco,
     "moco_v2": expected_of_moco_v2,
@@ -85,6 +89,7 @@ EXPECTED = {
     "byol": expected_of_byol,
     "vicreg": expected_of_vicreg,
     "swav": expected_of_swav,
+    "moco_v3": expected_of_moco_v3,
 }
 # Where all features are 0: the terms of 12 images, by the constructor's small numbers.
 CONSTANT = {
@@ -94,6 +99,7 @@ CONSTANT = {
     "byol": [4],  # orthogonal to their targets, 2 a direction,
     "vicreg": [0, 2 * 0.99, 0],  # 25 of which are 49.5,
     "swav": [math.log(6)],
+    "moco_v3": [2 * 0.4 * math.log(12)],
 }
 
 

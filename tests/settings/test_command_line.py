@@ -80,6 +80,13 @@ OWN = {
         "queue_start_epochs": 0.5,
         "freeze_epochs": 0.25,
     },
+    "moco_v3": {
+        "hidden_dim": 6,
+        "projection_dim": 3,
+        "predictor_dim": 4,
+        "temperature": 1e-4,
+        "key_momentum": [0.9, 0.95],
+    },
 }
 
 
