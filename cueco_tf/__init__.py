@@ -45,6 +45,7 @@ __getattr__, __dir__, _names = names_of(
         "load_encoder": "running.loading",
         "data": None,
         "evaluation": None,
+        "methods": None,
     },
 )
 __all__ = ["__version__", *_names]

@@ -317,7 +317,7 @@ class BYOLSettings(MethodSettings):
     """The settings of BYOL."""
 
     title = "BYOL"
-    summary = "a view predicts what a slow network makes of the other; no negatives"
+    summary = "a view predicts, without negatives, what a slow network makes of the other"
     reference = "https://arxiv.org/abs/2006.07733"
     model = "cueco_tf.methods.byol:BYOL"
     terms = {"regression": "L"}

@@ -1,5 +1,6 @@
 """Options and fields are the same set, and each makes its way from one to the other and back."""
 
+import re
 import subprocess
 import sys
 import typing
@@ -158,6 +159,48 @@ def test_options_of_no_method_and_methods_that_are_none_are_refused(capsys):
         with pytest.raises(SystemExit) as stop:
             parse(arguments)
         assert stop.value.code == 2 and "error: " in capsys.readouterr().err
+
+
+def test_an_option_of_another_method_is_refused_by_name(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["--method", "byol", "--queue-size", "9", "--nosuch=3"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "unrecognized arguments: --queue-size 9 --nosuch=3" in error
+    assert "--queue-size is an option of cueco, moco_v2, swav, not of byol." in error
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_help_shows_a_method_s_own_options_with_their_defaults(method, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["--method", method, "--help"])
+    shown = capsys.readouterr().out
+    assert stop.value.code == 0
+    strange = {name for values in OWN.values() for name in values} - OWN[method].keys()
+    for name in {*OWN[method], *strange}:
+        found = re.search(rf"^  --{name.replace('_', '-')}[ ,]", shown, re.MULTILINE)
+        assert bool(found) == (name not in strange), name
+    assert all(other in shown for other in METHODS)
+
+
+def test_the_methods_are_listed_with_a_line_each():
+    script = """
+import sys, cueco_tf
+listed = cueco_tf.methods()
+assert not {"tensorflow", "keras"} & set(sys.modules)
+import cueco_tf.methods.health
+assert cueco_tf.methods() == listed
+for name, line in listed.items():
+    print(name, line)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(METHODS)
+    assert (
+        "byol BYOL: a view predicts, without negatives, what a slow network makes of the other"
+        in lines
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -128,6 +128,43 @@ def test_what_is_no_option_or_out_of_range_is_named(given, error, message):
         RunConfig.for_dataset("digits").replace(**given)
 
 
+@pytest.mark.parametrize(
+    "method, given, message",
+    [
+        ("simclr", dict(batch_size=1), "--batch-size should be at least 2: SimCLR compares the"),
+        ("vicreg", dict(batch_size=1), "--batch-size should be at least 2: VICReg compares the"),
+        ("swav", dict(prototypes=1), r"--prototypes should be in \[2, 16384\]. Received: 1"),
+        (
+            "swav",
+            dict(prototypes=200, queue_size=64),
+            r"--prototypes should be at most batch_size \+ queue_size=192. Received: 200",
+        ),
+        ("swav", dict(epsilon=0.01), r"--epsilon should be in \[0.025"),
+        ("byol", dict(queue_size=9), "BYOL has no option queue_size"),
+    ],
+)
+def test_what_a_method_cannot_compare_or_balance_is_refused(method, given, message):
+    with pytest.raises((ConfigError, TypeError), match=message):
+        RunConfig.for_dataset("digits", method, **given)
+
+
+def test_queues_are_cut_to_the_number_of_images():
+    for method in ("moco_v2", "swav"):
+        config = RunConfig.for_dataset("folder:x", method)
+        assert config.resolve(3500, 32, None).settings.queue_size == 3500
+    with pytest.raises(ConfigError, match=r"--prototypes should be at most .*=756\."):
+        config.resolve(500, 32, None)
+
+
+def test_recipes_hold_for_sets_of_the_user_s_own_too():
+    byol = RunConfig.for_dataset("folder:x", "byol", learning_rate=0.5)
+    assert (byol.optimizer, byol.learning_rate, byol.epochs) == ("lars", 0.5, 200)
+    large = RunConfig.for_dataset("imagenet100", "byol")
+    assert (large.image_size, large.first_blur, large.blur) == (224, 1.0, 0.1)
+    assert (large.learning_rate, large.settings.predictor_dim, large.epochs) == (0.5, 8192, 400)
+    assert RunConfig.for_dataset("cifar10", "cueco").optimizer == "sgd"
+
+
 def test_a_configuration_takes_the_settings_of_its_own_method_alone():
     @dataclasses.dataclass(frozen=True)
     class Other(CueCoSettings):
