@@ -4,6 +4,7 @@ import pkgutil
 
 import keras
 
+from cueco_tf.parts.optimizers import LARS
 from cueco_tf.settings.methods import METHODS
 
 # Small numbers for the arguments of each constructor.
@@ -17,8 +18,8 @@ SMALL = {
     "moco_v3": dict(hidden_dim=16, projection_dim=8, predictor_dim=16),
 }
 # At higher ones rounding grows to other weights within nine steps: VICReg's losses weigh 25, and
-# MoCo-v3 divides z by its deviation over ten images.
-RATES = {"vicreg": 0.002, "moco_v3": 0.005}
+# MoCo-v3 divides z by its deviation over ten images. BYOL is trained by LARS.
+RATES = {"vicreg": 0.002, "moco_v3": 0.005, "byol": 0.5}
 
 
 def small_encoder():
@@ -34,8 +35,8 @@ def make(method, compiled=False, **options):
     keras.utils.set_random_seed(0)
     kind = pkgutil.resolve_name(METHODS[method].model)
     model = kind(small_encoder(), **{**SMALL[method], "num_classes": 10, "seed": 1, **options})
-    rate = RATES.get(method, 0.05)
-    model.compile(keras.optimizers.SGD(rate, momentum=0.9), jit_compile=compiled)
+    optimizer = LARS if method == "byol" else keras.optimizers.SGD
+    model.compile(optimizer(RATES.get(method, 0.05), momentum=0.9), jit_compile=compiled)
     return model
 
 

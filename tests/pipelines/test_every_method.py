@@ -17,6 +17,11 @@ from pipelines import embed, evaluate, export, report
 
 pytestmark = pytest.mark.slow
 OPTIONS = "--dataset digits --encoder resnet10 --width 4 --epochs 2 --image-size 8 --seed 1"
+OWN = {"byol": "--optimizer lars --learning-rate 1"}
+
+
+def options_of(method):
+    return [*OPTIONS.split(), "--method", method, *OWN.get(method, "").split()]
 
 
 def run(command, *arguments):
@@ -31,7 +36,7 @@ def folders(tmp_path_factory):
     def folder(method):
         if method not in made:
             made[method] = root / method
-            run(train, *OPTIONS.split(), "--method", method, "--run-dir", made[method])
+            run(train, *options_of(method), "--run-dir", made[method])
         return made[method]
 
     return folder
@@ -68,9 +73,9 @@ def test_it_is_trained_evaluated_reported_exported_and_embeds(folders, method, t
 
 @pytest.mark.parametrize("method", ["moco_v2", "byol", "swav"])
 def test_killed_and_resumed_it_ends_bit_for_bit_the_same(folders, method, tmp_path):
-    """With queues, a predictor and slow networks, and prototypes."""
+    """With queues; with a predictor, slow networks and LARS; with prototypes."""
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "cueco_tf.train", *OPTIONS.split(), "--method", method]
+    command = [sys.executable, "-m", "cueco_tf.train", *options_of(method)]
     process = subprocess.Popen(
         [*command, "--run-dir", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
