@@ -33,12 +33,19 @@ __getattr__, __dir__, _names = names_of(
     __name__,
     {
         "CueCo": "methods.cueco",
+        "MoCoV2": "methods.moco_v2",
+        "SimCLR": "methods.simclr",
+        "BYOL": "methods.byol",
+        "VICReg": "methods.vicreg",
+        "SwAV": "methods.swav",
+        "MoCoV3": "methods.moco_v3",
         "TwoViews": "data.augment",
         "build_encoder": "parts.resnet",
         "load_run": "running.loading",
         "load_encoder": "running.loading",
         "data": None,
         "evaluation": None,
+        "methods": None,
     },
 )
 __all__ = ["__version__", *_names]

@@ -38,6 +38,7 @@ class TinySettings(MethodSettings):
 
     title = "Tiny"
     summary = "each view is to be told from the batch's others by its partner"
+    reference = "https://example.org/tiny"
     model = "tiny_method:TinyMethod"
     terms = {"contrast": "L"}
     columns = {}

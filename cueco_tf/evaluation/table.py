@@ -19,7 +19,8 @@ BASELINES = {"random_": "random encoder", "raw_": "raw pixels"}
 
 def method_of(config):
     """The title of a run's method, and where it was published."""
-    return class_of(config.method).title, "https://arxiv.org/abs/2507.12359"
+    kind = class_of(config.method)
+    return kind.title, kind.reference
 
 
 def score_table(scores):

@@ -10,6 +10,7 @@ A method's file says what it learns from two views, in the order of its paper. I
 `directions` the unit vectors that stand for clusters, where the method has any
 """
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import keras
@@ -18,7 +19,7 @@ import tensorflow as tf
 from keras import ops
 
 from cueco_tf.data.views import check_images
-from cueco_tf.methods.fitting import TwoViewModel
+from cueco_tf.methods.fitting import DEFAULT_BATCH_SIZE, TwoViewModel
 from cueco_tf.parts.clusters import assign, normalize
 from cueco_tf.parts.momentum import MomentumNetwork, cosine_momentum
 from cueco_tf.parts.probe import OnlineProbe
@@ -59,6 +60,8 @@ class Method(TwoViewModel):
 
     terms = ()
     directions_trained = True
+    least_batch = 1
+    settings = MappingProxyType({})  # arguments of the subclass, saved with the model
 
     def __init__(self, encoder, head, key_momentum=None, num_classes=None, **kwargs):
         super().__init__(encoder, **kwargs)
@@ -115,6 +118,22 @@ class Method(TwoViewModel):
     def directions(self):
         """Unit vectors `(L, projection_dim)` that stand for clusters in the space of z, or None."""
         return None
+
+    def check_fit(self, images, batch_size):
+        """Looks at an array's size before `fit` begins.
+
+        Args:
+            images: integer, how many there are.
+            batch_size: integer, of all replicas together.
+
+        Raises:
+            ValueError: for batches of fewer images than the losses compare.
+        """
+        if batch_size < self.least_batch:
+            raise ValueError(
+                f"`batch_size` should be at least {self.least_batch} for {type(self).__name__}, "
+                f"which compares the images of a batch. Received: batch_size={batch_size}"
+            )
 
     # What it may call.
 
@@ -187,6 +206,13 @@ class Method(TwoViewModel):
         logs = {name: mean.result() for name, mean in self.means.items()}
         return {**logs, "learning_rate": ops.convert_to_tensor(self.optimizer.learning_rate)}
 
+    def fit(self, x, y=None, batch_size=None, *args, **kwargs):
+        """Trains on images, with the arguments and results of `TwoViewModel.fit`; looks at their
+        number and the batch's before (`check_fit`)."""
+        if not hasattr(x, "element_spec"):
+            self.check_fit(len(x), batch_size or DEFAULT_BATCH_SIZE)
+        return super().fit(x, y, batch_size, *args, **kwargs)
+
     # The trained model.
 
     def assign(self, images, batch_size=256):
@@ -224,8 +250,8 @@ class Method(TwoViewModel):
         return np.concatenate([ops.convert_to_numpy(block) for block in blocks])
 
     def get_config(self):
-        """The arguments that every method has, for Keras to save."""
-        return {**super().get_config(), "num_classes": self.num_classes}
+        """The arguments of every method and its own, for Keras to save."""
+        return {**super().get_config(), "num_classes": self.num_classes, **self.settings}
 
 
 def _is_zero(weight):

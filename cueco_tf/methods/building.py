@@ -7,18 +7,14 @@ import keras
 import tensorflow as tf
 
 from cueco_tf.data.augment import TwoViews
+from cueco_tf.methods.views import UnlikeViews
+from cueco_tf.parts.optimizers import LARS, SGD
 from cueco_tf.parts.resnet import build_encoder
 
 
 def build_model(config):
-    """The compiled model of a resolved configuration.
-
-    Weight decay is Keras's, decoupled: once a step every weight shrinks by learning rate times
-    decay.
-    """
+    """The compiled model of a resolved configuration."""
     config = fit_to_devices(config)
-    total_steps = config.epochs * config.steps_per_epoch
-    rise = int(config.learning_rate_warmup * total_steps)
     keras.utils.set_random_seed(config.seed)
     with _dtype_policy(config.precision):
         encoder = build_encoder(
@@ -27,26 +23,35 @@ def build_model(config):
         model = pkgutil.resolve_name(config.settings.model)(
             encoder,
             **config.settings.arguments(config.steps_per_epoch),
-            total_steps=total_steps,
+            total_steps=config.epochs * config.steps_per_epoch,
             num_classes=config.num_classes,
             augment=build_views(config),
             seed=config.seed,
         )
+    # A run that was begun on one device may go on on several, whose step is not compiled.
+    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+    model.compile(optimizer=build_optimizer(config), jit_compile=config.jit and alone)
+    # The model's own: under mixed_float16 Keras wraps it in one that scales the loss.
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def build_optimizer(config):
+    """The optimizer of a resolved configuration, with the schedule of its learning rate.
+
+    The weight decay of SGD is Keras's, decoupled: once a step every weight shrinks by learning rate
+    times decay.
+    """
+    total_steps = config.epochs * config.steps_per_epoch
+    rise = int(config.learning_rate_warmup * total_steps)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if rise else config.learning_rate,
         total_steps - rise,
         warmup_target=config.learning_rate if rise else None,
         warmup_steps=rise,
     )
-    optimizer = keras.optimizers.SGD(
-        schedule, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-    # A run that was begun on one device may go on on several, whose step is not compiled.
-    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-    model.compile(optimizer=optimizer, jit_compile=config.jit and alone)
-    # The model's own: under mixed_float16 Keras wraps it in one that scales the loss.
-    model.optimizer.build(model.trainable_variables)
-    return model
+    kind = {"sgd": SGD, "lars": LARS}[config.optimizer]
+    return kind(schedule, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
 def fit_to_devices(config):
@@ -62,9 +67,14 @@ def fit_to_devices(config):
 
 
 def build_views(config):
-    """The `TwoViews` of a resolved configuration."""
+    """The augmentation of a resolved configuration: `TwoViews`, or `UnlikeViews` where the first
+    view has probabilities of its own."""
     names = ("crop_scale", "flip", "jitter", "gray", "blur", "solarise")
-    return TwoViews(**{name: getattr(config, name) for name in names})
+    given = {name: getattr(config, name) for name in names}
+    first_blur = config.blur if config.first_blur is None else config.first_blur
+    if (first_blur, config.first_solarise) == (config.blur, 0):
+        return TwoViews(**given)
+    return UnlikeViews(**given, first_blur=first_blur, first_solarise=config.first_solarise)
 
 
 @contextlib.contextmanager

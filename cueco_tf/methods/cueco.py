@@ -1,12 +1,10 @@
 """CueCo: two encoders, a queue of keys, clusters that follow them, and three losses."""
 
-import warnings
-
 import keras
 from keras import ops
 
 from cueco_tf.methods.base import Method, Outcome
-from cueco_tf.methods.health import CollapseMonitor, UsageMonitor
+from cueco_tf.methods.health import CollapseMonitor, UsageMonitor, warn_of_long_queue
 from cueco_tf.parts import losses
 from cueco_tf.parts.clusters import is_dead, normalize, usage_entropy
 from cueco_tf.parts.heads import build_projection_head
@@ -230,18 +228,7 @@ class CueCo(Method):
         """Callbacks that `fit` adds by itself; they watch, and change nothing."""
         return [*super().monitors(), CollapseMonitor("info_nce", self.queue_size), UsageMonitor()]
 
-    def fit(self, x, *args, **kwargs):
-        """Trains on images, with the arguments and results of `TwoViewModel.fit`; warns where the
-        queue is longer than their number."""
-        if not hasattr(x, "element_spec") and len(x) < self.queue_size:
-            warnings.warn(
-                f"The queue of {self.queue_size} keys is longer than the data set of {len(x)} "
-                f"images, so an image meets older keys of itself as negatives. Choose "
-                f"queue_size <= {len(x)}.",
-                stacklevel=2,
-            )
-        return super().fit(x, *args, **kwargs)
-
-    def get_config(self):
-        """All arguments, for Keras to save."""
-        return {**super().get_config(), **self.settings}
+    def check_fit(self, images, batch_size):
+        """As `Method.check_fit`; warns of a queue longer than the data set."""
+        super().check_fit(images, batch_size)
+        warn_of_long_queue(self.queue_size, images)

@@ -76,6 +76,16 @@ class CollapseMonitor(keras.callbacks.Callback):
             )
 
 
+def warn_of_long_queue(queue_size, images, role="as negatives"):
+    """Warns, in `Method.check_fit`, where a queue of keys holds more than there are images."""
+    if images < queue_size:
+        warnings.warn(
+            f"The queue of {queue_size} keys is longer than the data set of {images} images, so an "
+            f"image meets older keys of itself {role}. Choose queue_size <= {images}.",
+            stacklevel=4,  # of who calls `fit`
+        )
+
+
 class UsageMonitor(keras.callbacks.Callback):
     """Warns when a few clusters take most of the images."""
 

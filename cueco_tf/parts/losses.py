@@ -1,8 +1,8 @@
-"""CueCo's three losses: pure functions, one value an example.
+"""The losses of all methods: pure functions, one value an example.
 
-All vectors are expected to be L2-normalised. Nothing is averaged and no state is touched: the
-training step decides how values are reduced, which keeps the losses right under
-`tf.distribute` as well.
+Vectors are expected to be L2-normalised where nothing else is said. Nothing is averaged over the
+batch and no state is touched: the training step decides how values are reduced, which keeps the
+losses right under `tf.distribute` as well.
 """
 
 import math
@@ -97,3 +97,115 @@ def cluster_variance(queries, centroids, variances, assignments, epsilon=1e-6):
     own = ops.take(centroids, assignments, axis=0)  # (batch, dim)
     squared_distance = ops.sum(ops.square(queries - own), axis=-1)  # (batch,)
     return squared_distance / (2.0 * ops.take(variances, assignments, axis=0) + epsilon)
+
+
+def nt_xent(views, everyone, own, partners, temperature):
+    """Contrastive loss of each view against its partner and all other views of the batch.
+
+    Where all are alike it is log(2 N - 1).
+
+    Args:
+        views: `(n, dim)`, L2-normalised.
+        everyone: `(2 N, dim)`, L2-normalised: both views of the N images of all replicas.
+        own: `(n,)` integers: where each view stands in `everyone`.
+        partners: `(n,)` integers: where the other view of its image stands.
+        temperature: float >= 1e-4.
+
+    Returns:
+        `(n,)`, in [0, inf).
+
+    Raises:
+        ValueError: if `temperature` is below 1e-4.
+
+    Reference: SimCLR, https://arxiv.org/abs/2002.05709, equation 1.
+    """
+    _check_temperature(temperature)
+    logits = ops.matmul(views, ops.transpose(everyone)) / temperature  # (n, 2 N)
+    positive = ops.sum(views * ops.take(everyone, partners, axis=0), axis=-1) / temperature
+    itself = ops.equal(ops.arange(ops.shape(everyone)[0], dtype=own.dtype), own[:, None])
+    return ops.logsumexp(ops.where(itself, -1e9, logits), axis=-1) - positive
+
+
+def regression(predictions, targets):
+    """Squared distance of the directions of prediction and target, 2 - 2 cos.
+
+    Args:
+        predictions: `(n, dim)`, of any length.
+        targets: `(n, dim)`, of any length.
+
+    Returns:
+        `(n,)`, in [0, 4]; 2 where they are orthogonal.
+
+    Reference: BYOL, https://arxiv.org/abs/2006.07733, equation 2.
+    """
+    cosine = ops.sum(ops.normalize(predictions) * ops.normalize(targets), axis=-1)
+    return 2.0 - 2.0 * cosine
+
+
+def variance_and_covariance(z):
+    """How far the numbers of z are from varying by 1 each and from being uncorrelated.
+
+    Args:
+        z: `(N, dim)`, of any length: the projections of a view of the images of all replicas.
+
+    Returns:
+        Two scalars: the mean over the numbers of max(0, 1 - sqrt(variance + 1e-4)), in [0, 0.99];
+        and the sum of the squared covariances of each two, divided by dim.
+
+    Reference: VICReg, https://arxiv.org/abs/2105.04906, equations 1 to 4.
+    """
+    count, dim = ops.cast(ops.shape(z)[0], z.dtype), z.shape[1]
+    centred = z - ops.mean(z, axis=0)
+    covariance = ops.matmul(ops.transpose(centred), centred) / ops.maximum(count - 1.0, 1.0)
+    variances = ops.diagonal(covariance)  # (dim,)
+    too_small = ops.relu(1.0 - ops.sqrt(variances + 1e-4))
+    others = ops.sum(ops.square(covariance)) - ops.sum(ops.square(variances))
+    return ops.mean(too_small), others / dim
+
+
+def swapped_prediction(scores, codes, temperature):
+    """Cross-entropy of a view's prediction to the other view's shares in the prototypes.
+
+    Where all scores of an image are alike it is log L.
+
+    Args:
+        scores: `(n, L)`: the cosines of a view to the prototypes.
+        codes: `(n, L)`, rows of sum 1: the other view's shares.
+        temperature: float >= 1e-4.
+
+    Returns:
+        `(n,)`, in [0, inf).
+
+    Raises:
+        ValueError: if `temperature` is below 1e-4.
+
+    Reference: SwAV, https://arxiv.org/abs/2006.09882, equation 2.
+    """
+    _check_temperature(temperature)
+    return -ops.sum(codes * ops.log_softmax(scores / temperature, axis=-1), axis=-1)
+
+
+def in_batch(queries, keys, own, temperature):
+    """Contrastive loss of each query against its key and those of the batch's other images.
+
+    Multiplied by twice the temperature, so that it pulls alike at all of them. Where all are alike
+    it is 2 temperature log N.
+
+    Args:
+        queries: `(n, dim)`, L2-normalised.
+        keys: `(N, dim)`, L2-normalised: of the images of all replicas.
+        own: `(n,)` integers: where each query's positive stands in `keys`.
+        temperature: float >= 1e-4.
+
+    Returns:
+        `(n,)`, in [0, inf).
+
+    Raises:
+        ValueError: if `temperature` is below 1e-4.
+
+    Reference: MoCo-v3, https://arxiv.org/abs/2104.02057, equation 1 and algorithm 1.
+    """
+    _check_temperature(temperature)
+    logits = ops.matmul(queries, ops.transpose(keys)) / temperature  # (n, N)
+    positive = ops.sum(queries * ops.take(keys, own, axis=0), axis=-1) / temperature
+    return 2.0 * temperature * (ops.logsumexp(logits, axis=-1) - positive)

@@ -1,16 +1,18 @@
 """The options of `python -m cueco_tf.train` and what its `--help` teaches."""
 
 import argparse
+import collections
 import dataclasses
 
 from cueco_tf.settings.choices import DISTRIBUTIONS
 from cueco_tf.settings.fields import kind_of, options_of
-from cueco_tf.settings.methods import class_of
+from cueco_tf.settings.methods import METHODS, class_of
 from cueco_tf.settings.presets import PRESETS
 from cueco_tf.settings.run import RunConfig
 
 _DESCRIPTION = """\
-Trains CueCo on images without labels and leaves a run folder with a working encoder.
+Trains CueCo, or another --method, on images without labels and leaves a run folder with a working
+encoder.
 
   python -m cueco_tf.train --dataset digits              two or three minutes, no download
   python -m cueco_tf.train --dataset cifar100            ResNet-18; a GPU helps
@@ -56,7 +58,24 @@ def parse(arguments):
     first = argparse.ArgumentParser(add_help=False)
     first.add_argument("--method", nargs="?", default=RunConfig.method)
     method = first.parse_known_args(arguments)[0].method or RunConfig.method
-    return vars(build_parser(method).parse_args(arguments))
+    parser = build_parser(method)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_of_others(method, unknown)}")
+    return vars(options)
+
+
+def _of_others(method, arguments):
+    """Which of the arguments are options of other methods, in words."""
+    owners = collections.defaultdict(list)
+    for name, kind in METHODS.items():
+        for field in options_of(kind):
+            owners["--" + field.name.replace("_", "-")].append(name)
+    return "".join(
+        f"\n{argument} is an option of {', '.join(owners[argument])}, not of {method}."
+        for argument in arguments
+        if argument in owners
+    )
 
 
 def build_parser(method=RunConfig.method):

@@ -10,6 +10,7 @@ from cueco_tf.settings.fields import ConfigError, check, convert, setting, setti
 from cueco_tf.settings.rules import (
     LARGEST,
     TEMPERATURE,
+    Rule,
     at_least,
     at_most,
     between,
@@ -25,19 +26,24 @@ class MethodSettings:
 
     title: the method's name in print.
     summary: one line for lists of methods.
+    reference: where it was published, a URL.
     model: the class of the model, `"package.module:Class"`.
     terms: the losses of which `loss` is made, as metrics.csv names them: the title of each in the
         line that is printed an epoch.
     columns: what else the method writes to metrics.csv: `(title, format)` in that line, or None.
-    presets: what suits a kind of data set, as in `presets.PRESETS`.
+    presets: what suits a kind of data set, as in `presets.PRESETS`: options of the method and of
+        the run.
+    least_batch: the fewest images a batch may have.
     """
 
     title: ClassVar[str]
     summary: ClassVar[str]
+    reference: ClassVar[str]
     model: ClassVar[str]
     terms: ClassVar[dict]
     columns: ClassVar[dict]
     presets: ClassVar[dict] = {}
+    least_batch: ClassVar[int] = 1
 
     def __post_init__(self):
         convert(self)
@@ -101,6 +107,7 @@ class CueCoSettings(MethodSettings):
 
     title = "CueCo"
     summary = "a queue of negatives, and clusters that follow and teach the encoder"
+    reference = "https://arxiv.org/abs/2507.12359"
     model = "cueco_tf.methods.cueco:CueCo"
     terms = {"info_nce": "L1", "centroid_contrast": "L2", "cluster_variance": "L3"}
     columns = {
@@ -209,7 +216,255 @@ class CueCoSettings(MethodSettings):
         return dataclasses.replace(self, queue_size=queue_size, clusters=clusters)
 
 
-METHODS = {"cueco": CueCoSettings}
+# The rivals' recipes are those that solo-learn published with its figures for ResNet-18, their
+# learning rate for 256 images a batch: docs/methods says where they leave the papers. On the digits
+# they take CueCo's optimizer, rate and augmentation with smaller heads: untuned.
+_CIFAR = dict(epochs=1000, batch_size=256, learning_rate_warmup=0.01)
+_IMAGENET100 = dict(epochs=400, batch_size=256, learning_rate_warmup=0.025)
+_COLOURS = dict(jitter=(0.4, 0.4, 0.2, 0.1), crop_scale=(0.08, 1.0), blur=0.0, solarise=0.0)
+_ONE_SOLARISED = _COLOURS | dict(solarise=0.2)
+_STRONG = _COLOURS | dict(jitter=(0.8, 0.8, 0.8, 0.2), blur=0.5)
+_ONE_BLURRED = dict(first_blur=1.0, blur=0.1)
+
+
+def _presets(recipe, imagenet100, digits):
+    """The presets of a published recipe; what differs on large images, and on the digits."""
+    small = recipe | _CIFAR
+    return {
+        "digits": digits,
+        "cifar10": small,
+        "cifar100": small,
+        "imagenet100": recipe | _IMAGENET100 | imagenet100,
+        "folder": recipe,
+        "tfds": recipe,
+    }
+
+
+def _width(default, help):
+    return setting(default, at_least(1) & at_most(LARGEST), help)
+
+
+def _momentum(start, end):
+    return setting(
+        (start, end),
+        numbers_in(2, 0, 1),
+        "of the slow networks, in [0, 1], along half a cosine over the training",
+        metavar=("START", "END"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MoCoV2Settings(MethodSettings):
+    """The settings of MoCo-v2, by default those of the "+" variant: both directions, wider heads.
+
+    Published were one direction, `hidden_dim` the encoder's features, `projection_dim` 128, and a
+    run with crops from 0.2 on at a learning rate of 0.03.
+    """
+
+    title = "MoCo-v2"
+    summary = "a query finds its key among a queue of other images' keys"
+    reference = "https://arxiv.org/abs/2003.04297"
+    model = "cueco_tf.methods.moco_v2:MoCoV2"
+    terms = {"info_nce": "L"}
+    columns = {"key_momentum": None}
+    presets = _presets(
+        # Coupled, the decay is 1e-4.
+        _COLOURS
+        | dict(learning_rate=0.3, weight_decay=1e-3, jitter=(0.4, 0.4, 0.4, 0.1), blur=0.5),
+        imagenet100=dict(queue_size=65536),
+        digits=dict(queue_size=1024, hidden_dim=512, projection_dim=128),
+    )
+
+    queue_size: int = setting(
+        32768, count(2), "negatives a direction; at most the number of images", metavar="K"
+    )
+    hidden_dim: int = _width(2048, "width of the projection head")
+    projection_dim: int = _width(256, "length of the projection z")
+    temperature: float = setting(0.2, TEMPERATURE, "of the loss")
+    key_momentum: tuple = _momentum(0.99, 0.999)
+    symmetric: bool = setting(
+        True, None, "each view is once query and once key, with a queue for each"
+    )
+
+    def resolve(self, train_images, num_classes):
+        """As `MethodSettings.resolve`: `queue_size` is cut to the number of images."""
+        return dataclasses.replace(self, queue_size=min(self.queue_size, train_images))
+
+
+@dataclasses.dataclass(frozen=True)
+class SimCLRSettings(MethodSettings):
+    """The settings of SimCLR. Its head is without BatchNormalization, as in solo-learn."""
+
+    title = "SimCLR"
+    summary = "a view finds its partner among all other views of the batch"
+    reference = "https://arxiv.org/abs/2002.05709"
+    model = "cueco_tf.methods.simclr:SimCLR"
+    terms = {"nt_xent": "L"}
+    columns = {}
+    least_batch = 2
+    presets = _presets(
+        _STRONG | dict(optimizer="lars", learning_rate=0.4, weight_decay=1e-4),
+        imagenet100=dict(hidden_dim=4096, projection_dim=512),
+        digits=dict(hidden_dim=512, projection_dim=128),
+    )
+
+    hidden_dim: int = _width(2048, "width of the projection head")
+    projection_dim: int = _width(256, "length of the projection z")
+    temperature: float = setting(0.2, TEMPERATURE, "of the loss")
+
+
+@dataclasses.dataclass(frozen=True)
+class BYOLSettings(MethodSettings):
+    """The settings of BYOL."""
+
+    title = "BYOL"
+    summary = "a view predicts, without negatives, what a slow network makes of the other"
+    reference = "https://arxiv.org/abs/2006.07733"
+    model = "cueco_tf.methods.byol:BYOL"
+    terms = {"regression": "L"}
+    columns = {"key_momentum": None}
+    least_batch = 2
+    presets = _presets(
+        _ONE_SOLARISED | dict(optimizer="lars", learning_rate=1.0, weight_decay=1e-5),
+        imagenet100=_ONE_BLURRED | dict(learning_rate=0.5, weight_decay=1e-6, predictor_dim=8192),
+        digits=dict(hidden_dim=512, projection_dim=128, predictor_dim=512),
+    )
+
+    hidden_dim: int = _width(4096, "width of the projection head")
+    projection_dim: int = _width(256, "length of the projection z")
+    predictor_dim: int = _width(4096, "width of the predictor")
+    key_momentum: tuple = _momentum(0.99, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class VICRegSettings(MethodSettings):
+    """The settings of VICReg."""
+
+    title = "VICReg"
+    summary = "views agree, and the numbers of z vary and are uncorrelated over the batch"
+    reference = "https://arxiv.org/abs/2105.04906"
+    model = "cueco_tf.methods.vicreg:VICReg"
+    terms = {"invariance": "L1", "variance": "L2", "covariance": "L3"}
+    columns = {}
+    least_batch = 2
+    presets = _presets(
+        _COLOURS
+        | dict(optimizer="lars", learning_rate=0.3, weight_decay=1e-4, crop_scale=(0.2, 1.0))
+        | dict(solarise=0.1, first_solarise=0.1),
+        imagenet100=dict(blur=0.5),
+        digits=dict(hidden_dim=512, projection_dim=512),
+    )
+
+    hidden_dim: int = _width(2048, "width of the projection head's two hidden layers")
+    projection_dim: int = _width(2048, "length of the projection z")
+    loss_weights: tuple = setting(
+        (25.0, 25.0, 1.0),
+        numbers_in(3, 0, LARGEST, any, "not all 0"),
+        "of invariance, variance and covariance",
+        metavar=("L1", "L2", "L3"),
+    )
+
+
+def _enough_for_all(prototypes, others):
+    """Balancing gives each prototype as many images, of the batch and of the queue."""
+    if "batch_size" not in others:
+        return None
+    most = others["batch_size"] + others["queue_size"]
+    return None if prototypes <= most else f"at most batch_size + queue_size={most}"
+
+
+@dataclasses.dataclass(frozen=True)
+class SwAVSettings(MethodSettings):
+    """The settings of SwAV, with two views of the same size."""
+
+    title = "SwAV"
+    summary = "a view predicts the other's share in prototypes that are all used alike"
+    reference = "https://arxiv.org/abs/2006.09882"
+    model = "cueco_tf.methods.swav:SwAV"
+    terms = {"swapped_prediction": "L"}
+    columns = {}
+    least_batch = 2
+    presets = _presets(
+        _STRONG
+        | dict(optimizer="lars", learning_rate=0.6, weight_decay=1e-6)
+        | dict(freeze_epochs=2.0, queue_start_epochs=50.0),
+        imagenet100={},
+        digits=dict(hidden_dim=512, prototypes=100, queue_size=0, freeze_epochs=2.0),
+    )
+
+    hidden_dim: int = _width(2048, "width of the projection head")
+    projection_dim: int = _width(128, "length of the projection z")
+    prototypes: int = setting(
+        3000,
+        between(2, LARGEST) & Rule(_enough_for_all),
+        "directions that stand for clusters; at most the images of a batch and the queue",
+        metavar="L",
+        argument="num_prototypes",
+    )
+    temperature: float = setting(0.1, TEMPERATURE, "of the prediction")
+    epsilon: float = setting(
+        0.05, between(0.025, LARGEST), "smoothness of the shares, at least 0.025"
+    )
+    queue_size: int = setting(
+        3840,
+        count(0),
+        "earlier projections a view that are balanced with the batch; at most the number of "
+        "images, 0 for none",
+        metavar="K",
+    )
+    queue_start_epochs: float = setting(
+        0.0,
+        between(0, LARGEST),
+        "epochs before the queue counts",
+        argument="queue_start_steps",
+        per_epoch=True,
+    )
+    freeze_epochs: float = setting(
+        0.0,
+        between(0, LARGEST),
+        "epochs before the prototypes learn",
+        argument="freeze_steps",
+        per_epoch=True,
+    )
+
+    def resolve(self, train_images, num_classes):
+        """As `MethodSettings.resolve`: `queue_size` is cut to the number of images."""
+        return dataclasses.replace(self, queue_size=min(self.queue_size, train_images))
+
+
+@dataclasses.dataclass(frozen=True)
+class MoCoV3Settings(MethodSettings):
+    """The settings of MoCo-v3."""
+
+    title = "MoCo-v3"
+    summary = "a view predicts its key among the slow network's keys of the batch"
+    reference = "https://arxiv.org/abs/2104.02057"
+    model = "cueco_tf.methods.moco_v3:MoCoV3"
+    terms = {"in_batch": "L"}
+    columns = {"key_momentum": None}
+    least_batch = 2
+    presets = _presets(
+        _ONE_SOLARISED | dict(optimizer="lars", learning_rate=0.3, weight_decay=1e-6),
+        imagenet100=_ONE_BLURRED,
+        digits=dict(hidden_dim=512, projection_dim=128, predictor_dim=512),
+    )
+
+    hidden_dim: int = _width(4096, "width of the projection head")
+    projection_dim: int = _width(256, "length of the projection z")
+    predictor_dim: int = _width(4096, "width of the predictor")
+    temperature: float = setting(0.2, TEMPERATURE, "of the loss")
+    key_momentum: tuple = _momentum(0.99, 1.0)
+
+
+METHODS = {
+    "cueco": CueCoSettings,
+    "moco_v2": MoCoV2Settings,
+    "simclr": SimCLRSettings,
+    "byol": BYOLSettings,
+    "vicreg": VICRegSettings,
+    "swav": SwAVSettings,
+    "moco_v3": MoCoV3Settings,
+}
 
 
 def class_of(method):

@@ -29,6 +29,12 @@ class RunConfig(RunFields):
         object.__setattr__(self, "settings", settings)
         known = self.flat()
         check(self, known)
+        if self.batch_size < kind.least_batch:
+            rule = f"at least {kind.least_batch}: {kind.title} compares the images of a batch"
+            raise ConfigError("batch_size", rule, self.batch_size)
+        if self.batch_size < kind.least_batch:
+            rule = f"at least {kind.least_batch}: {kind.title} compares the images of a batch"
+            raise ConfigError("batch_size", rule, self.batch_size)
         check(settings, known)
 
     @classmethod

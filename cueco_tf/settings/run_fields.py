@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 
-from cueco_tf.settings.choices import DATASETS, ENCODERS, PRECISIONS
+from cueco_tf.settings.choices import DATASETS, ENCODERS, OPTIMIZERS, PRECISIONS
 from cueco_tf.settings.fields import setting
 from cueco_tf.settings.methods import METHODS, MethodSettings
 from cueco_tf.settings.presets import PRESETS
@@ -72,16 +72,22 @@ class RunFields:
     )
     epochs: int = _training(200, count(1), "passes over the training images")
     batch_size: int = _training(256, count(1), "images a step, on all devices together")
+    optimizer: str = _training(
+        "sgd",
+        one_of(*OPTIMIZERS),
+        "sgd, or lars, which keeps each step in proportion to the weights that it changes",
+    )
     learning_rate: float = _training(  # against 0.12: k-NN +1.2, NMI +0.5, at this batch size
         0.4,
         POSITIVE & at_most(LARGEST),
-        "the highest rate of SGD: a linear rise, then a cosine to 0",
+        "the highest rate: a linear rise, then a cosine to 0",
     )
-    momentum: float = _training(0.9, between(0, 1, "[)"), "of SGD, in [0, 1)")
+    momentum: float = _training(0.9, between(0, 1, "[)"), "of the optimizer, in [0, 1)")
     weight_decay: float = _training(
         1e-3,
         at_least(0) & at_most(LARGEST),
-        "decoupled; 1e-3 acts about like PyTorch's 1e-4 at momentum 0.9",
+        "with sgd decoupled, where 1e-3 acts about like PyTorch's 1e-4 at momentum 0.9; with lars "
+        "part of the gradient, as published",
     )
     learning_rate_warmup: float = _training(
         0.1,
@@ -122,6 +128,12 @@ class RunFields:
         metavar="P",
         unset="0.2 for images above 64 pixels, else 0",
         resolved=True,
+    )
+    first_blur: float | None = _views(
+        None, between(0, 1), "the first view's own --blur", metavar="P", unset="the same"
+    )
+    first_solarise: float = _views(
+        0.0, between(0, 1), "the same as --solarise for the first view", metavar="P"
     )
     holdout: float = _data(
         0.0,

@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import small_methods
 import tensorflow as tf
 
 from cueco_tf import CueCo
 from cueco_tf.running import checkpoints
+from cueco_tf.settings.methods import METHODS
 
 
 def encoder():
@@ -69,6 +71,26 @@ def test_two_replicas_follow_one(cifar, mirrored, options, on_device):
         np.testing.assert_allclose(other.numpy(), own.numpy(), atol=2e-4, err_msg=own.path)
 
     # Every replica holds the same state: nothing drifts apart.
+    for weight in two.weights:
+        for copy in mirrored.experimental_local_results(weight.value)[1:]:
+            np.testing.assert_array_equal(copy.numpy(), weight.numpy(), err_msg=weight.path)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "cueco"])
+def test_two_replicas_of_every_method_follow_one(digits, mirrored, method):
+    """The last batches are of 11 images, of which a replica has 5 and the other 6, and of one."""
+    ends = []
+    for strategy in (tf.distribute.get_strategy(), mirrored):
+        with strategy.scope():
+            model = small_methods.make(method, total_steps=12)
+        small_methods.fit(model, digits, epochs=3, images=91)
+        ends.append((model, small_methods.fit(model, digits, epochs=1, images=81)))
+    (one, history), (two, same) = ends
+    for name, values in history.items():
+        np.testing.assert_allclose(same[name], values, rtol=2e-3, atol=1e-5, err_msg=name)
+    for own, other in zip(one.weights, two.weights, strict=True):
+        close = dict(rtol=1e-4, atol=2e-4, err_msg=own.path)
+        np.testing.assert_allclose(other.numpy(), own.numpy(), **close)
     for weight in two.weights:
         for copy in mirrored.experimental_local_results(weight.value)[1:]:
             np.testing.assert_array_equal(copy.numpy(), weight.numpy(), err_msg=weight.path)

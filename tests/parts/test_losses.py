@@ -94,3 +94,9 @@ def test_a_temperature_that_is_not_positive_is_refused(case, temperature):
     with pytest.raises(ValueError, match="`temperature` should be positive"):
         arrays = single(pick(case, "queries", "centroids", "assignments"))
         losses.centroid_contrast(*arrays, temperature)
+
+
+def test_regression_is_0_where_equal_2_orthogonal_and_4_opposite():
+    one = np.array([[2.0, 0.0]] * 3, np.float32)
+    other = np.array([[5.0, 0.0], [0.0, 3.0], [-1.0, 0.0]], np.float32)
+    np.testing.assert_allclose(losses.regression(one, other), [0, 2, 4], atol=1e-6)

@@ -1,5 +1,6 @@
 """Options and fields are the same set, and each makes its way from one to the other and back."""
 
+import re
 import subprocess
 import sys
 import typing
@@ -21,6 +22,7 @@ OTHERS = {
     "image_size": 33,
     "epochs": 7,
     "batch_size": 9,
+    "optimizer": "lars",
     "learning_rate": 0.123456789,
     "momentum": 0.0,
     "weight_decay": 1e-7,
@@ -29,8 +31,10 @@ OTHERS = {
     "flip": 0.25,
     "jitter": [0.1, 0.2, 0.3, 0.4],
     "gray": 1,
-    "blur": 0.5,
+    "blur": 0.45,
     "solarise": 0.75,
+    "first_blur": 0.05,
+    "first_solarise": 0.35,
     "holdout": 0.1,
     "precision": "mixed_float16",
     "jit": True,
@@ -55,7 +59,35 @@ OWN = {
         "warmup_epochs": 0.5,
         "ramp_epochs": 123.456,
         "refresh_steps": 0,
-    }
+    },
+    "moco_v2": {
+        "queue_size": 77,
+        "hidden_dim": 6,
+        "projection_dim": 3,
+        "temperature": 1e-4,
+        "key_momentum": [0.9, 1],
+        "symmetric": False,
+    },
+    "simclr": {"hidden_dim": 6, "projection_dim": 3, "temperature": 1e-4},
+    "byol": {"hidden_dim": 6, "projection_dim": 3, "predictor_dim": 4, "key_momentum": [0.9, 0.95]},
+    "vicreg": {"hidden_dim": 6, "projection_dim": 3, "loss_weights": [10, 0, 0.5]},
+    "swav": {
+        "hidden_dim": 6,
+        "projection_dim": 3,
+        "prototypes": 12,
+        "temperature": 1e-4,
+        "epsilon": 0.025,
+        "queue_size": 4000,
+        "queue_start_epochs": 0.5,
+        "freeze_epochs": 0.25,
+    },
+    "moco_v3": {
+        "hidden_dim": 6,
+        "projection_dim": 3,
+        "predictor_dim": 4,
+        "temperature": 1e-4,
+        "key_momentum": [0.9, 0.95],
+    },
 }
 
 
@@ -77,7 +109,8 @@ def test_every_option_comes_back_from_its_arguments(method):
     for name, value in {**OTHERS, **OWN[method]}.items():
         options = {"dataset": "cifar10", "method": method, name: value}
         config = RunConfig.for_dataset(**options)
-        assert name == "dataset" or config != RunConfig.for_dataset("cifar10", method), name
+        preset = RunConfig.for_dataset("cifar10", method)
+        assert name in ("dataset", "optimizer") or config != preset, name  # some have that one
         assert RunConfig.for_dataset(**given(to_arguments(options))) == config, name
     everything = {"method": method, **OTHERS, **OWN[method]}
     config = RunConfig.for_dataset(**everything)
@@ -114,7 +147,9 @@ def test_the_help_shows_defaults_and_where_presets_differ(capsys):
 
 
 def test_options_of_no_method_and_methods_that_are_none_are_refused(capsys):
-    with pytest.raises(ConfigError, match=r"--method should be one of cueco\. Received: 'nosuch'"):
+    with pytest.raises(
+        ConfigError, match=r"--method should be one of cueco, .*\. Received: 'nosuch'"
+    ):
         parse(["--method", "nosuch", "--help"])
     for arguments in (
         ["--method", "cueco", "--nosuch", "3"],
@@ -126,12 +161,54 @@ def test_options_of_no_method_and_methods_that_are_none_are_refused(capsys):
         assert stop.value.code == 2 and "error: " in capsys.readouterr().err
 
 
+def test_an_option_of_another_method_is_refused_by_name(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["--method", "byol", "--queue-size", "9", "--nosuch=3"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "unrecognized arguments: --queue-size 9 --nosuch=3" in error
+    assert "--queue-size is an option of cueco, moco_v2, swav, not of byol." in error
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_help_shows_a_method_s_own_options_with_their_defaults(method, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["--method", method, "--help"])
+    shown = capsys.readouterr().out
+    assert stop.value.code == 0
+    strange = {name for values in OWN.values() for name in values} - OWN[method].keys()
+    for name in {*OWN[method], *strange}:
+        found = re.search(rf"^  --{name.replace('_', '-')}[ ,]", shown, re.MULTILINE)
+        assert bool(found) == (name not in strange), name
+    assert all(other in shown for other in METHODS)
+
+
+def test_the_methods_are_listed_with_a_line_each():
+    script = """
+import sys, cueco_tf
+listed = cueco_tf.methods()
+assert not {"tensorflow", "keras"} & set(sys.modules)
+import cueco_tf.methods.health
+assert cueco_tf.methods() == listed
+for name, line in listed.items():
+    print(name, line)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(METHODS)
+    assert (
+        "byol BYOL: a view predicts, without negatives, what a slow network makes of the other"
+        in lines
+    )
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_each_option_takes_the_type_of_its_field(method):
     fields = {f.name: f for owner in (RunConfig, METHODS[method]) for f in settings_of(owner)}
     for name, value in {**OTHERS, **OWN[method]}.items():
         kind, *_ = typing.get_args(fields[name].type) or (fields[name].type,)
-        found = given(to_arguments({name: value}))[name]
+        found = given(to_arguments({"method": method, name: value}))[name]
         assert type(found) is (list if kind is tuple else kind), name
 
 

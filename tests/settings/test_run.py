@@ -60,12 +60,14 @@ def test_a_configuration_is_usable_or_names_the_wrong_field(values, images, size
 
 
 def test_the_method_s_settings_and_the_run_s_never_share_a_name():
-    for method in METHODS.values():
+    for name, method in METHODS.items():
         names = [field.name for field in settings_of(method)]
         assert names and not set(names) & set(RUN)
         assert set(method.presets) <= set(PRESETS)
-        for preset in method.presets.values():
-            method(**preset)  # of its own names, within its rules
+        for dataset in PRESETS:  # of known names, within their rules
+            of_kind = f"{dataset}:x" if dataset in ("folder", "tfds") else dataset
+            config = RunConfig.for_dataset(of_kind, name)
+            config.resolve(50_000, config.image_size or 32, 100)
 
 
 def test_presets_of_run_and_method_give_way_to_what_is_given():
@@ -112,7 +114,7 @@ def test_what_depends_on_the_data_set_is_filled_in():
         (dict(key_momentum=[0.9]), ConfigError, "--key-momentum should be two numbers in"),
         (dict(hidden_dim=0), ConfigError, "--hidden-dim should be at least 1"),
         (dict(warmup_epochs=4, epochs=3), ConfigError, r"in \[0, epochs=3\]. Received: 4.0"),
-        (dict(method="nosuch"), ConfigError, "--method should be one of cueco. Received: 'nosuch'"),
+        (dict(method="nosuch"), ConfigError, "one of cueco, moco_v2.* Received: 'nosuch'"),
         (dict(method=["cueco"]), ConfigError, "--method should be one of cueco"),
         (dict(cluster=3), TypeError, "CueCo has no option cluster"),
         (dict(train_images=3), TypeError, "no option train_images"),
@@ -124,6 +126,43 @@ def test_what_is_no_option_or_out_of_range_is_named(given, error, message):
         RunConfig.for_dataset("digits", **given)
     with pytest.raises(error, match=message):
         RunConfig.for_dataset("digits").replace(**given)
+
+
+@pytest.mark.parametrize(
+    "method, given, message",
+    [
+        ("simclr", dict(batch_size=1), "--batch-size should be at least 2: SimCLR compares the"),
+        ("vicreg", dict(batch_size=1), "--batch-size should be at least 2: VICReg compares the"),
+        ("swav", dict(prototypes=1), r"--prototypes should be in \[2, 16384\]. Received: 1"),
+        (
+            "swav",
+            dict(prototypes=200, queue_size=64),
+            r"--prototypes should be at most batch_size \+ queue_size=192. Received: 200",
+        ),
+        ("swav", dict(epsilon=0.01), r"--epsilon should be in \[0.025"),
+        ("byol", dict(queue_size=9), "BYOL has no option queue_size"),
+    ],
+)
+def test_what_a_method_cannot_compare_or_balance_is_refused(method, given, message):
+    with pytest.raises((ConfigError, TypeError), match=message):
+        RunConfig.for_dataset("digits", method, **given)
+
+
+def test_queues_are_cut_to_the_number_of_images():
+    for method in ("moco_v2", "swav"):
+        config = RunConfig.for_dataset("folder:x", method)
+        assert config.resolve(3500, 32, None).settings.queue_size == 3500
+    with pytest.raises(ConfigError, match=r"--prototypes should be at most .*=756\."):
+        config.resolve(500, 32, None)
+
+
+def test_recipes_hold_for_sets_of_the_user_s_own_too():
+    byol = RunConfig.for_dataset("folder:x", "byol", learning_rate=0.5)
+    assert (byol.optimizer, byol.learning_rate, byol.epochs) == ("lars", 0.5, 200)
+    large = RunConfig.for_dataset("imagenet100", "byol")
+    assert (large.image_size, large.first_blur, large.blur) == (224, 1.0, 0.1)
+    assert (large.learning_rate, large.settings.predictor_dim, large.epochs) == (0.5, 8192, 400)
+    assert RunConfig.for_dataset("cifar10", "cueco").optimizer == "sgd"
 
 
 def test_a_configuration_takes_the_settings_of_its_own_method_alone():

@@ -1,0 +1,99 @@
+"""Optimizers that Keras lacks, or that launch less than its own."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("cueco_tf")
+class SGD(keras.optimizers.SGD):
+    """Keras's SGD, whose learning rate is worked out once a step: Keras works a schedule out anew
+    for each weight that decays, some thirty operations."""
+
+    _rate = None
+
+    @property
+    def learning_rate(self):
+        """The rate of the step under way, or what the schedule gives."""
+        return super().learning_rate if self._rate is None else self._rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        keras.optimizers.SGD.learning_rate.fset(self, value)
+
+    def apply(self, grads, trainable_variables=None):
+        """Takes a step, as in `keras.optimizers.Optimizer`."""
+        self._rate = ops.convert_to_tensor(self.learning_rate)
+        try:
+            super().apply(grads, trainable_variables)
+        finally:
+            self._rate = None
+
+
+@keras.saving.register_keras_serializable("cueco_tf")
+class LARS(keras.optimizers.Optimizer):
+    """Stochastic gradient descent whose steps keep in proportion to the weights they change.
+
+    The gradient g of a weight p, to which decay adds `weight_decay * p`, is multiplied by
+
+        min(trust * ||p|| / (||g|| + weight_decay * ||p|| + 1e-8) / learning_rate, 1)
+
+    which is clipped so that no step is larger than that of plain descent. Then
+    v = momentum * v + g and p = p - learning_rate * v. Weights of rank 1 and 0, biases and those of
+    normalisation, are neither scaled nor decayed; a weight or gradient of norm 0 is not scaled.
+
+    Args:
+        learning_rate: float, or a `keras.optimizers.schedules.LearningRateSchedule`.
+        momentum: float in [0, 1). Defaults to 0.9.
+        weight_decay: float >= 0, part of the gradient ("coupled"). Defaults to 0.
+        trust: float > 0, the share of its norm by which a weight may move at a learning rate of 1.
+            Defaults to 0.02.
+        **kwargs: as in `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: for a value out of these ranges.
+
+    Reference: You et al., https://arxiv.org/abs/1708.03888.
+    """
+
+    def __init__(
+        self, learning_rate, momentum=0.9, weight_decay=0.0, trust=0.02, name="lars", **kwargs
+    ):
+        if not 0 <= momentum < 1:
+            raise ValueError(f"`momentum` should lie in [0, 1). Received: momentum={momentum}")
+        if not weight_decay >= 0:
+            raise ValueError(
+                f"`weight_decay` should be at least 0. Received: weight_decay={weight_decay}"
+            )
+        if not trust > 0:
+            raise ValueError(f"`trust` should be positive. Received: trust={trust}")
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        # Not Keras's `weight_decay`, which shrinks weights beside the gradient step.
+        self.momentum, self.coupled_decay, self.trust = momentum, weight_decay, trust
+
+    def build(self, variables):
+        """Makes a velocity for each variable."""
+        if not self.built:
+            super().build(variables)
+            self.velocities = self.add_optimizer_variables(variables, "velocity")
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Moves one variable."""
+        rate = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(gradient, variable.dtype)
+        if len(variable.shape) > 1:
+            gradient = self._in_proportion(gradient, ops.convert_to_tensor(variable), rate)
+        velocity = self.velocities[self._get_variable_index(variable)]
+        self.assign(velocity, self.momentum * velocity + gradient)
+        self.assign_sub(variable, rate * velocity)
+
+    def _in_proportion(self, gradient, weight, rate):
+        norm, of_gradient = (ops.sqrt(ops.sum(ops.square(x))) for x in (weight, gradient))
+        most = self.trust * norm / (of_gradient + self.coupled_decay * norm + 1e-8)
+        factor = ops.minimum(most / ops.maximum(rate, 1e-12), 1.0)
+        factor = ops.where(ops.logical_and(norm > 0, of_gradient > 0), factor, 1.0)
+        return factor * (gradient + self.coupled_decay * weight)
+
+    def get_config(self):
+        """The arguments, for Keras to save."""
+        own = dict(momentum=self.momentum, weight_decay=self.coupled_decay, trust=self.trust)
+        return {**super().get_config(), **own}

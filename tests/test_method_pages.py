@@ -1,0 +1,36 @@
+"""The page of each method says what its settings are."""
+
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import cueco_tf
+from cueco_tf.settings.fields import options_of
+from cueco_tf.settings.methods import METHODS
+
+PAGES = Path(__file__).resolve().parents[1] / "docs" / "methods"
+
+
+def shown(value):
+    if isinstance(value, tuple):
+        return " ".join(f"{number:g}" for number in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "cueco"])
+def test_the_page_of_a_method_has_its_reference_command_and_defaults(method):
+    kind, text = METHODS[method], (PAGES / f"{method}.md").read_text()
+    assert text.startswith(f"# {kind.title}\n") and kind.reference in text
+    assert f"python -m cueco_tf.train --method {method} --dataset cifar10\n" in text
+    public = kind.model.partition(":")[2]
+    assert f"`cueco_tf.{public}(encoder" in text
+    assert getattr(cueco_tf, public) is pkgutil.resolve_name(kind.model)
+    rows = [line for line in text.splitlines() if line.startswith("| `--")]
+    assert rows == [
+        f"| `--{field.name.replace('_', '-')}` | {shown(field.default)} | "
+        f"{field.metadata['help']} |"
+        for field in options_of(kind)
+    ]
