@@ -15,6 +15,7 @@ import warnings
 
 from cueco_tf.gpu import gpus_there, launch_less
 from cueco_tf.lazy import names_of
+from cueco_tf.settings.methods import models
 
 __version__ = "0.2.0"
 
@@ -32,13 +33,7 @@ if gpus_there():
 __getattr__, __dir__, _names = names_of(
     __name__,
     {
-        "CueCo": "methods.cueco",
-        "MoCoV2": "methods.moco_v2",
-        "SimCLR": "methods.simclr",
-        "BYOL": "methods.byol",
-        "VICReg": "methods.vicreg",
-        "SwAV": "methods.swav",
-        "MoCoV3": "methods.moco_v3",
+        **{name: module.removeprefix("cueco_tf.") for module, name in models()},
         "TwoViews": "data.augment",
         "build_encoder": "parts.resnet",
         "load_run": "running.loading",

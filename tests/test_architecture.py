@@ -132,7 +132,7 @@ def test_the_table_has_no_circle():
 
 @pytest.mark.parametrize("package, table", [("cueco_tf", ROOMS), ("pipelines", COMMANDS)])
 def test_imports_run_one_way(package, table):
-    table = table | {"": {"gpu", "lazy"}}  # the package itself
+    table = table | {"": {"gpu", "lazy", "settings"}}  # the package itself
     wrong = {
         (module, room)
         for module, room in arrows(package)

@@ -9,12 +9,11 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from cueco_tf.evaluation.features import knn_accuracy, normalize
-from cueco_tf.export.reading import KERAS, ONNX, SAVED_MODEL, Encoder, Outputs
+from cueco_tf.export.reading import KERAS, ONNX, OUTPUTS, SAVED_MODEL, Encoder, Outputs
 
 TOLERANCE = 1e-4
 KNN_LOSS = 0.005  # the loss of k-NN accuracy above which a lower precision is warned about
 _KNN_TRAIN, _KNN_TEST = 10_000, 5_000
-_NAMES = ("embedding", "cluster", "cluster_similarity")
 
 
 class ParityError(RuntimeError):
@@ -47,10 +46,10 @@ def parity(folder, network, images):
     keras_file = keras.models.load_model(folder / KERAS).predict(images, batch_size=64, verbose=0)
     serve = tf.saved_model.load(folder / SAVED_MODEL).signatures["serving_default"]
     parts = [serve(images=tf.constant(images[i : i + 64])) for i in range(0, len(images), 64)]
-    saved_model = {name: np.concatenate([part[name] for part in parts]) for name in _NAMES}
+    saved_model = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
     candidates = {
-        KERAS: Outputs(*(keras_file[name] for name in _NAMES)),
-        SAVED_MODEL: Outputs(*(saved_model[name] for name in _NAMES)),
+        KERAS: Outputs(*(keras_file[name] for name in OUTPUTS)),
+        SAVED_MODEL: Outputs(*(saved_model[name] for name in OUTPUTS)),
         ONNX: Encoder(folder / ONNX).encode(images),
     }
 

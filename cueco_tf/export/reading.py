@@ -14,6 +14,7 @@ import numpy as np
 
 FORMAT_VERSION = 1
 MANIFEST, ONNX, KERAS, SAVED_MODEL = "manifest.json", "encoder.onnx", "encoder.keras", "saved_model"
+OUTPUTS = ("embedding", "cluster", "cluster_similarity")  # as `onnx_graph` and `writing` name them
 _BATCH_PIXELS = 32 * 64 * 64
 
 
@@ -148,8 +149,7 @@ class Encoder:
 
     def __call__(self, images):
         """`Outputs` for images: uint8 `(n, image_size, image_size, 3)`."""
-        names = ["embedding", "cluster", "cluster_similarity"]
-        return Outputs(*self._session.run(names, {"images": images}))
+        return Outputs(*self._session.run(list(OUTPUTS), {"images": images}))
 
     @property
     def batch_size(self):

@@ -467,6 +467,11 @@ METHODS = {
 }
 
 
+def models():
+    """The place of each method's Keras class: pairs of a module and a name."""
+    return [kind.model.split(":") for kind in METHODS.values()]
+
+
 def class_of(method):
     """The settings class of a method.
 

@@ -32,9 +32,6 @@ class RunConfig(RunFields):
         if self.batch_size < kind.least_batch:
             rule = f"at least {kind.least_batch}: {kind.title} compares the images of a batch"
             raise ConfigError("batch_size", rule, self.batch_size)
-        if self.batch_size < kind.least_batch:
-            rule = f"at least {kind.least_batch}: {kind.title} compares the images of a batch"
-            raise ConfigError("batch_size", rule, self.batch_size)
         check(settings, known)
 
     @classmethod
