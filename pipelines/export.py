@@ -123,6 +123,8 @@ def _write(folder, run_path, images, precision, name):
 
     print(f"Reading {run_path}")
     run = load_run(run_path, weights_only=True)
+    if run.clusters is None:
+        raise RunError(f"{run_path} holds no clusters.npz, which its method needs: copy it whole.")
     network = writing.serving_network(run.model, run.clusters.directions)
     print("Writing the files")
     writing.save_keras(folder / KERAS, network)

@@ -137,6 +137,14 @@ def test_command_buffers_are_asked_for_where_there_is_a_gpu(tmp_path):
     own = {"XLA_FLAGS": "--xla_gpu_enable_command_buffer="}
     launch_less(own)
     assert own == {"XLA_FLAGS": "--xla_gpu_enable_command_buffer="}
+    # Without TensorFlow, which is not needed to read an export.
+    script = (
+        "import sys; from cueco_tf.gpu import launch_less; "
+        "sys.path[:] = [path for path in sys.path if 'site-packages' not in path]; "
+        "found = {}; launch_less(found); assert found == {}"
+    )
+    done = python(script)
+    assert done.returncode == 0, done.stderr
     # TensorFlow, which ends the process at a flag that it does not know, takes them.
     script = "import tensorflow as tf; tf.function(lambda x: x + 1, jit_compile=True)(1.0)"
     fresh = dict(os.environ)

@@ -25,7 +25,7 @@ class Resident:
     """
 
     def __init__(self, images, labels, batch_size, augment, seed):
-        self.source = (images, labels, batch_size)
+        self.source = (images, labels, batch_size, augment, seed)
         self.images, self.labels, self.order = (
             tf.Variable(value, trainable=False)
             for value in (images, _known(labels, len(images)), np.arange(len(images)))
@@ -35,11 +35,11 @@ class Resident:
         self.last_size = len(images) - (self.steps_per_epoch - 1) * batch_size
         self._epoch = None  # that of the order
 
-    def holds(self, images, labels, batch_size):
-        """Whether it was made of this very array of images, these labels and batches."""
-        own_images, own_labels, own_size = self.source
+    def holds(self, images, labels, *others):
+        """Whether it was made of these arguments: of this very array of images."""
+        own_images, own_labels, *own_others = self.source
         same_labels = np.array_equal(own_labels, labels)
-        return own_images is images and same_labels and own_size == batch_size
+        return own_images is images and same_labels and own_others == list(others)
 
     def epochs_of(self, first, count):
         """Walks through steps epoch by epoch, and has the order of each ready.

@@ -63,12 +63,18 @@ class ReplicatedModel(keras.Model):
 
     def get_compile_config(self):
         """What a saved model is compiled with again, by the device that then trains it."""
+        if not self.compiled:
+            return {}
         return self._asked | {"optimizer": keras.saving.serialize_keras_object(self.optimizer)}
 
     def compile_from_config(self, config):
         """Compiles a model that was loaded, with an optimizer that is ready for its state."""
+        if not config:
+            return
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        self.compile(**{**config, "optimizer": optimizer})
+        alone = self.distribute_strategy.num_replicas_in_sync == 1
+        jit_compile = config["jit_compile"] if alone else None
+        self.compile(**{**config, "optimizer": optimizer, "jit_compile": jit_compile})
         self.optimizer.build(self.trainable_variables)
 
     def gather(self, values, parts=1, gradient=False):
@@ -140,9 +146,10 @@ class ReplicatedModel(keras.Model):
     def next_steps(self):
         """What the next call of the train function does: the number of its first step, and of how
         many, which end with the epoch."""
-        first, count = self._next, self.steps_per_execution
+        first, count = self._next, 1  # where the end of the data may come after any step
         if self._per_epoch is not None:
-            count = min(count, self._per_epoch - self._done % self._per_epoch)
+            left = self._per_epoch - self._done % self._per_epoch
+            count = min(self.steps_per_execution, left)
         self._next, self._done = first + count, self._done + count
         return first, count
 

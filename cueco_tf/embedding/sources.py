@@ -206,7 +206,7 @@ class DatasetArray:
 def _open_dataset(name, image_size, crop, data_dir, split):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        from cueco_tf import data
+        from cueco_tf.data import sets, splits
     except ImportError as error:
         raise SourceError(
             f"There is no folder or file {name}, and the data set of that name needs TensorFlow, "
@@ -214,13 +214,13 @@ def _open_dataset(name, image_size, crop, data_dir, split):
             f"an .npy array."
         ) from error
     try:
-        images = data.load(name, data_dir, image_size)
-    except data.DataError as error:
+        images = sets.load(name, data_dir, image_size)
+    except splits.DataError as error:
         raise SourceError(str(error)) from error
     split = split or ("train" if images.test is None else "test")
     chosen = getattr(images, split)
     if chosen is None:
         raise SourceError(f"The data set {name} has no test split: it has no labels.")
-    if isinstance(chosen, data.ArraySplit):
+    if isinstance(chosen, splits.ArraySplit):
         return DatasetArray(f"{name}/{split}", chosen.images)
     return FileSource([str(path) for path in chosen.paths], image_size, crop)

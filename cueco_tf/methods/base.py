@@ -209,7 +209,7 @@ class Method(TwoViewModel):
     def fit(self, x, y=None, batch_size=None, *args, **kwargs):
         """Trains on images, with the arguments and results of `TwoViewModel.fit`; looks at their
         number and the batch's before (`check_fit`)."""
-        if not hasattr(x, "element_spec"):
+        if hasattr(x, "__len__") and not hasattr(x, "element_spec"):
             self.check_fit(len(x), batch_size or DEFAULT_BATCH_SIZE)
         return super().fit(x, y, batch_size, *args, **kwargs)
 
@@ -229,7 +229,9 @@ class Method(TwoViewModel):
             ValueError: for images of another shape or dtype, or a method without directions.
         """
         images = check_images(images, self.image_shape)
-        return self.nearest(self.predict(images, batch_size=batch_size, verbose=0))
+        network = keras.Model(self.encoder.inputs, self.head(self.encoder.outputs[0]))
+        network.compile(jit_compile=False)  # which takes longer than a pass
+        return self.nearest(normalize(network.predict(images, batch_size, verbose=0)))
 
     def nearest(self, z):
         """The direction nearest to each L2-normalised projection.

@@ -78,9 +78,9 @@ class TwoViewModel(ReplicatedModel):
             y: `(n,)` integer labels for the online probe, -1 where unknown. Only with an array.
             batch_size: integer >= 1, defaults to 256. Only with an array.
             epochs, verbose, callbacks, initial_epoch, steps_per_epoch: as in `keras.Model.fit`.
-            on_device: whether a uint8 array lies on the device and the step makes its views, the
-                same ones to rounding; None for wherever there is a GPU and it fits. Defaults to
-                None.
+            on_device: whether a uint8 array, which must not be written to, lies on the device and
+                the step makes its views, the same ones to rounding; None for wherever there is a
+                GPU and it fits. Among several processes it never does. Defaults to None.
 
         Returns:
             `keras.callbacks.History`.
@@ -91,6 +91,7 @@ class TwoViewModel(ReplicatedModel):
         """
         first_step = int(self.step.numpy())
         if isinstance(x, tf.distribute.DistributedDataset):
+            self._let_go()
             batches = x
         elif isinstance(x, tf.data.Dataset):
             if y is not None or batch_size is not None:
@@ -127,7 +128,8 @@ class TwoViewModel(ReplicatedModel):
             raise ValueError(f"`batch_size` should be at least 1. Received: {batch_size}")
         if on_device is None:
             on_device = bool(tf.config.list_logical_devices("GPU"))
-        if on_device and can_reside(images, self.augment):
+        alone = own_part(self.distribute_strategy)[1] == 1  # TensorFlow sends processes no uint8
+        if on_device and alone and can_reside(images, self.augment):
             return self._keep_on_device(images, labels, batch_size)
         self._let_go()
         part = own_part(self.distribute_strategy)
@@ -138,10 +140,10 @@ class TwoViewModel(ReplicatedModel):
     def _keep_on_device(self, *arrays):
         """Makes steps take their images from the device, which keeps them from fit to fit."""
         strategy = self.distribute_strategy
-        if self._resident is None or not self._resident.holds(*arrays):
-            self._let_go()
+        if self._resident is None or not self._resident.holds(*arrays, self.augment, self.seed):
             with strategy.scope():
                 self._resident = Resident(*arrays, self.augment, self.seed)
+            self.train_function = None  # the former one looks elsewhere
         nothing = tf.data.Dataset.range(1).repeat()  # `fit` wants batches
         nothing = strategy.distribute_datasets_from_function(lambda _: nothing)
         return nothing, self._resident.steps_per_epoch
@@ -200,7 +202,7 @@ class TwoViewModel(ReplicatedModel):
             warnings.warn(
                 "The length of the dataset is unknown, so schedules cannot be laid out over it. "
                 "Pass `total_steps` to the model, or `steps_per_epoch` to `fit`.",
-                stacklevel=3,
+                stacklevel=4,
             )
             total = 0
         elif total is None:

@@ -74,15 +74,19 @@ class Saver:
         self._thread = threading.Thread(target=self._attempt, args=state, name="checkpoint")
         self._thread.start()
 
+    def settle(self):
+        """Returns once nothing is being written, whatever came of it."""
+        if self._thread is not None:
+            self._thread.join()
+
     def wait(self):
         """Returns once nothing is being written.
 
         Raises:
             FloatingPointError, OSError: what stopped the last checkpoint.
         """
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self.settle()
+        self._thread = None
         if self._error is not None:
             error, self._error = self._error, None
             raise error

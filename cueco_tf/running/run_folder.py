@@ -4,7 +4,8 @@ RUN/config.json            every setting, resolved against the data set
 RUN/metrics.csv            a row an epoch
 RUN/logs/                  the same for TensorBoard
 RUN/checkpoints/           the newest two full states
-RUN/snapshots/000.keras    images -> embedding h and projection z at 0, 50 and 100 %
+RUN/snapshots/000.keras    images -> embedding h and projection z at 0, 50 and 100 %; that in the
+                           middle on GPUs up to 19 steps late
 RUN/encoder.keras          images -> embedding h, Keras's own layers only
 RUN/clusters.npz           k-means of z, of a method that learns no clusters
 RUN/summary.json           final scores

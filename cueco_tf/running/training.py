@@ -22,6 +22,7 @@ from cueco_tf.running.recording import (
 )
 from cueco_tf.running.run_folder import RunError
 from cueco_tf.running.stopping import Interrupted, StopSignal, StopTogether
+from cueco_tf.settings.fields import ConfigError
 
 # The monitor looks at a sample, ten times a run: enough to see a trend, cheap enough to forget.
 _MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
@@ -50,10 +51,8 @@ def train(config, folder, data_dir, resume, workers):
     """
     images = _load(config, data_dir, workers)
     if config.train_images is None:  # else it is that of a run which was begun earlier
-        config = config.resolve(len(images.train), images.train.image_size, images.num_classes)
-        config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
+        config = _completed(config, images, workers)
     with workers.strategy.scope():
-        config = fit_to_devices(config)
         model = build_model(config)
 
     def open_folder():
@@ -81,10 +80,23 @@ def train(config, folder, data_dir, resume, workers):
             return 128 + received
         finally:
             progress.close()
+            for callback in callbacks:
+                if isinstance(callback, RunRecorder):  # Keras tells it nothing of an exception
+                    callback.saver.settle()
     if workers.is_chief:
         _finish(config, images, model, folder)
     workers.leave()
     return 0
+
+
+def _completed(config, images, workers):
+    """The configuration of a new run with all that its data and devices decide."""
+    if config.jit and workers.strategy.num_replicas_in_sync > 1:
+        raise ConfigError("jit", "off where several devices train a run", config.jit)
+    config = config.resolve(len(images.train), images.train.image_size, images.num_classes)
+    config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
+    with workers.strategy.scope():
+        return fit_to_devices(config)
 
 
 def _load(config, data_dir, workers):

@@ -70,11 +70,15 @@ def _of_others(method, arguments):
     owners = collections.defaultdict(list)
     for name, kind in METHODS.items():
         for field in options_of(kind):
-            owners["--" + field.name.replace("_", "-")].append(name)
+            option = field.name.replace("_", "-")
+            owners["--" + option].append(name)
+            if kind_of(field)[0] is bool:
+                owners["--no-" + option].append(name)
+    options = [argument.partition("=")[0] for argument in arguments]
     return "".join(
-        f"\n{argument} is an option of {', '.join(owners[argument])}, not of {method}."
-        for argument in arguments
-        if argument in owners
+        f"\n{option} is an option of {', '.join(owners[option])}, not of {method}."
+        for option in options
+        if option in owners
     )
 
 

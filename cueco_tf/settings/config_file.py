@@ -27,8 +27,7 @@ def from_dict(fields):
     fields = dict(fields)
     if "format" not in fields:
         raise ValueError(
-            "It has no format, as what cueco_tf 0.1 wrote: read it with version 0.1.0 "
-            "(pip install 'cueco-tf<0.2')."
+            "It has no format, as what cueco_tf 0.1 wrote: read it with version 0.1.0 of cueco_tf."
         )
     found = fields.pop("format")
     if found != FORMAT:

@@ -428,8 +428,11 @@ class SwAVSettings(MethodSettings):
     )
 
     def resolve(self, train_images, num_classes):
-        """As `MethodSettings.resolve`: `queue_size` is cut to the number of images."""
-        return dataclasses.replace(self, queue_size=min(self.queue_size, train_images))
+        """As `MethodSettings.resolve`: `queue_size` is cut to the number of images, `prototypes` to
+        a quarter of it."""
+        queue_size = min(self.queue_size, train_images)
+        prototypes = min(self.prototypes, max(2, train_images // 4))
+        return dataclasses.replace(self, queue_size=queue_size, prototypes=prototypes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,8 @@ import pytest
 import tensorflow as tf
 from test_cueco import make
 
+from cueco_tf import TwoViews
+
 OPTIONS = dict(total_steps=12, warmup_steps=2, refresh_steps=4, num_classes=100)
 
 
@@ -85,6 +87,8 @@ def test_the_step_is_compiled_once_a_batch_size(tmp_path):
     script = """
 import keras, numpy as np
 from test_cueco import make
+
+from cueco_tf import TwoViews
 images = np.random.default_rng(0).integers(0, 256, (90, 32, 32, 3), np.uint8)
 model = make(total_steps=12, warmup_steps=2, refresh_steps=4)
 model.compile(keras.optimizers.SGD(0.05, momentum=0.9), jit_compile=True)
@@ -121,6 +125,38 @@ def test_images_on_the_device_are_kept_from_fit_to_fit(images, labels):
     assert model._resident is not first
     model.fit(images, batch_size=32, verbose=0)
     assert model._resident is None
+
+
+def test_a_fit_on_the_device_after_one_that_streamed_makes_another_step(plain, images, labels):
+    model = make(**OPTIONS)
+    model.fit(images.astype("float32"), labels, batch_size=32, epochs=2, verbose=0)
+    model.fit(images, labels, batch_size=32, epochs=1, verbose=0, on_device=True)
+    model.augment = TwoViews(flip=0.0)  # is taken up, though the images stay
+    first = model._resident
+    model.fit(images, labels, batch_size=32, epochs=1, verbose=0, on_device=True)
+    assert model._resident is not first and model._resident.augment.flip == 0
+    losses = [np.isfinite(weight.numpy()).all() for weight in model.weights]
+    assert all(losses) and int(model.step.numpy()) == 12
+
+
+def test_a_data_set_of_unknown_length_is_looked_at_each_step(images):
+    batches = tf.data.Dataset.from_tensor_slices(images).batch(32).filter(lambda _: True)
+    looks = []
+    look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: looks.append(logs))
+    model = make(total_steps=12)
+    model.compile(keras.optimizers.SGD(0.05), steps_per_execution=4)
+    history = model.fit(batches, epochs=2, verbose=0, callbacks=[look]).history
+    assert len(looks) == 6 and all("loss" in logs for logs in looks)
+    assert int(model.step.numpy()) == 6 and len(history["info_nce"]) == 2
+
+
+def test_a_model_that_was_never_compiled_is_saved(tmp_path):
+    make().save(tmp_path / "compiled.keras")
+    loaded = keras.models.load_model(tmp_path / "compiled.keras")
+    fresh = type(loaded).from_config(loaded.get_config())
+    fresh.save(tmp_path / "fresh.keras")
+    again = keras.models.load_model(tmp_path / "fresh.keras")
+    assert loaded.compiled and not fresh.compiled and not again.compiled
 
 
 def test_a_fit_on_the_device_goes_on_in_the_middle_of_an_epoch(plain, images, labels):

@@ -152,8 +152,10 @@ def test_queues_are_cut_to_the_number_of_images():
     for method in ("moco_v2", "swav"):
         config = RunConfig.for_dataset("folder:x", method)
         assert config.resolve(3500, 32, None).settings.queue_size == 3500
-    with pytest.raises(ConfigError, match=r"--prototypes should be at most .*=756\."):
-        config.resolve(500, 32, None)
+    swav = config.resolve(500, 32, None).settings
+    assert (swav.queue_size, swav.prototypes) == (500, 125)
+    with pytest.raises(ConfigError, match=r"--prototypes should be at most .*=4096\."):
+        RunConfig.for_dataset("folder:x", "swav", prototypes=5000)
 
 
 def test_recipes_hold_for_sets_of_the_user_s_own_too():
