@@ -12,7 +12,10 @@ from cueco_tf.settings.methods import METHODS
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "methods"
 
 
-def shown(value):
+def shown(field):
+    value = field.default
+    if value is None:
+        return field.metadata["unset"]
     if isinstance(value, tuple):
         return " ".join(f"{number:g}" for number in value)
     if isinstance(value, bool):
@@ -20,7 +23,7 @@ def shown(value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "cueco"])
+@pytest.mark.parametrize("method", METHODS)
 def test_the_page_of_a_method_has_its_reference_command_and_defaults(method):
     kind, text = METHODS[method], (PAGES / f"{method}.md").read_text()
     assert text.startswith(f"# {kind.title}\n") and kind.reference in text
@@ -30,7 +33,6 @@ def test_the_page_of_a_method_has_its_reference_command_and_defaults(method):
     assert getattr(cueco_tf, public) is pkgutil.resolve_name(kind.model)
     rows = [line for line in text.splitlines() if line.startswith("| `--")]
     assert rows == [
-        f"| `--{field.name.replace('_', '-')}` | {shown(field.default)} | "
-        f"{field.metadata['help']} |"
+        f"| `--{field.name.replace('_', '-')}` | {shown(field)} | {field.metadata['help']} |"
         for field in options_of(kind)
     ]
