@@ -1,9 +1,8 @@
 """Keras models trained by several replicas: devices of one machine, or processes on several.
 
 Stock Keras 3.15 cannot `fit` under `MultiWorkerMirroredStrategy`: it reduces logs, which are
-scalars, along their first axis (https://github.com/keras-team/keras/issues/20585). And it leaves
-the division of batches to TensorFlow, which does not keep a global batch together when workers
-make their parts themselves.
+scalars, along their first axis (https://github.com/keras-team/keras/issues/20585). It also leaves
+dividing batches to TensorFlow, which parts a global batch that workers make in parts themselves.
 """
 
 import keras
@@ -76,6 +75,15 @@ class ReplicatedModel(keras.Model):
         jit_compile = config["jit_compile"] if alone else None
         self.compile(**{**config, "optimizer": optimizer, "jit_compile": jit_compile})
         self.optimizer.build(self.trainable_variables)
+
+    def predict(self, *args, **kwargs):
+        """As `keras.Model.predict`; XLA, and several steps between two looks, are for training."""
+        former = self.steps_per_execution, self.jit_compile
+        self.steps_per_execution, self.jit_compile = 1, False
+        try:
+            return super().predict(*args, **kwargs)
+        finally:
+            self.steps_per_execution, self.jit_compile = former
 
     def gather(self, values, parts=1, gradient=False):
         """Joins the values of all replicas, in the order of one global batch.
@@ -192,8 +200,7 @@ class ReplicatedModel(keras.Model):
         self.train_function = lambda iterator: several(iterator, tf.constant(self.next_steps()[1]))
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Keras builds models from a batch here; but this one is built, and only its optimizer
-        may not be."""
+        """Keras builds from a batch here; but of this model only the optimizer may be unbuilt."""
         if self.compiled and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)

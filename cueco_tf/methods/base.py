@@ -229,9 +229,7 @@ class Method(TwoViewModel):
             ValueError: for images of another shape or dtype, or a method without directions.
         """
         images = check_images(images, self.image_shape)
-        network = keras.Model(self.encoder.inputs, self.head(self.encoder.outputs[0]))
-        network.compile(jit_compile=False)  # which takes longer than a pass
-        return self.nearest(normalize(network.predict(images, batch_size, verbose=0)))
+        return self.nearest(self.predict(images, batch_size=batch_size, verbose=0))
 
     def nearest(self, z):
         """The direction nearest to each L2-normalised projection.

@@ -150,6 +150,19 @@ def test_a_data_set_of_unknown_length_is_looked_at_each_step(images):
     assert int(model.step.numpy()) == 6 and len(history["info_nce"]) == 2
 
 
+def test_prediction_is_neither_compiled_nor_unrolled(images):
+    model = make()
+    expected = model.predict(images, batch_size=16, verbose=0)
+    model.compile(keras.optimizers.SGD(0.05), jit_compile=True, steps_per_execution=4)
+    np.testing.assert_array_equal(model.predict(images, batch_size=16, verbose=0), expected)
+    assert model.jit_compile and model.steps_per_execution == 4
+    graph = model.predict_function.get_concrete_function(
+        [(tf.constant(images[:16].astype("float32")),)]
+    ).graph
+    calls = [str(op.node_def.attr) for op in graph.get_operations()]
+    assert not any("_XlaMustCompile" in attributes for attributes in calls)
+
+
 def test_a_model_that_was_never_compiled_is_saved(tmp_path):
     make().save(tmp_path / "compiled.keras")
     loaded = keras.models.load_model(tmp_path / "compiled.keras")
