@@ -23,10 +23,16 @@ def pixel_network(image_size):
     return keras.Model(images, keras.layers.Flatten()(x), name="raw_pixels")
 
 
+def without_xla(network):
+    """A network for a few passes, on the same weights. Keras would have XLA compile it on a GPU,
+    which takes longer than they do."""
+    plain = keras.Model(network.inputs, network.outputs[0])
+    plain.compile(jit_compile=False)
+    return plain
+
+
 def features(network, split):
     """The network's output for each image of a split, in inference mode: float32 `(n, dim)`."""
-    network = keras.Model(network.inputs, network.outputs[0])
-    network.compile(jit_compile=False)  # Keras's choice on a GPU, which takes longer than the pass
     return network.predict(split.plain_batches(), verbose=0)
 
 
@@ -43,6 +49,7 @@ def score_network(network, train, test, seed=0, linear=True):
     Returns:
         A dict of floats; without the linear probe's where that is not wanted.
     """
+    network = without_xla(network)
     arrays = features(network, train), train.labels, features(network, test), test.labels
     score = evaluation.score_features if linear else evaluation.score_neighbours_and_clusters
     return score(*arrays, seed)
@@ -63,7 +70,7 @@ def score_clusters(model, test):
         `centroid_nmi`, `centroid_acc`, `centroid_ari` (None before they are trained).
     """
     scores = {"online_top1": None}
-    h = features(to_stock_layers(model.encoder), test)
+    h = features(without_xla(to_stock_layers(model.encoder)), test)
     if model.num_classes is not None:
         predicted = ops.convert_to_numpy(model.probe(h)).argmax(axis=1)
         scores["online_top1"] = float(np.mean(predicted == test.labels))

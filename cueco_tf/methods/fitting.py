@@ -128,21 +128,21 @@ class TwoViewModel(ReplicatedModel):
             raise ValueError(f"`batch_size` should be at least 1. Received: {batch_size}")
         if on_device is None:
             on_device = bool(tf.config.list_logical_devices("GPU"))
-        alone = own_part(self.distribute_strategy)[1] == 1  # TensorFlow sends processes no uint8
-        if on_device and alone and can_reside(images, self.augment):
-            return self._keep_on_device(images, labels, batch_size)
-        self._let_go()
         part = own_part(self.distribute_strategy)
-        given = images, labels, batch_size, self.augment, self.seed, first_step, part
-        batches, steps_per_epoch = from_arrays(*given)
+        alone = part[1] == 1  # TensorFlow sends processes no uint8
+        given = images, labels, batch_size, self.augment, self.seed
+        if on_device and alone and can_reside(images, self.augment):
+            return self._keep_on_device(*given)
+        self._let_go()
+        batches, steps_per_epoch = from_arrays(*given, first_step, part)
         return share_out(self.distribute_strategy, batches), steps_per_epoch
 
-    def _keep_on_device(self, *arrays):
+    def _keep_on_device(self, *given):
         """Makes steps take their images from the device, which keeps them from fit to fit."""
         strategy = self.distribute_strategy
-        if self._resident is None or not self._resident.holds(*arrays, self.augment, self.seed):
+        if self._resident is None or not self._resident.holds(*given):
             with strategy.scope():
-                self._resident = Resident(*arrays, self.augment, self.seed)
+                self._resident = Resident(*given)
             self.train_function = None  # the former one looks elsewhere
         nothing = tf.data.Dataset.range(1).repeat()  # `fit` wants batches
         nothing = strategy.distribute_datasets_from_function(lambda _: nothing)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from cueco_tf.evaluation.networks import features, without_xla
 from cueco_tf.methods.inference import inference_network
 from cueco_tf.parts.clusters import seeding_trials, spherical_kmeans
 from cueco_tf.running.run_folder import RunError
@@ -51,7 +52,7 @@ def make_clusters(folder, model, train, seed):
         return
     network = inference_network(model)
     network = keras.Model(network.inputs, network.output["projection"])
-    z = network.predict(train.sample(_MOST_IMAGES, seed).plain_batches(), verbose=0)
+    z = features(without_xla(network), train.sample(_MOST_IMAGES, seed))
     count = cluster_count(model.num_classes, len(z))
     uniforms = np.random.default_rng(seed).random((count, seeding_trials(count)), np.float32)
     directions, _, _ = spherical_kmeans(ops.convert_to_tensor(z), ops.convert_to_tensor(uniforms))

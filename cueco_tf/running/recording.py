@@ -7,6 +7,7 @@ import keras
 from tqdm import tqdm
 
 from cueco_tf.evaluation.features import knn_accuracy
+from cueco_tf.evaluation.networks import features, without_xla
 from cueco_tf.methods.inference import inference_network, save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
 from cueco_tf.running import checkpoints
@@ -32,17 +33,13 @@ class KnnMonitor(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Makes the copy of the encoder that is looked at."""
         # A copy, for the model's own `predict` would wait for the other replicas' processes.
-        self.encoder = to_stock_layers(self.model.encoder)
-        self.encoder.compile(jit_compile=False)  # which takes longer than a few looks
+        self.encoder = without_xla(to_stock_layers(self.model.encoder))
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds `knn_top1`, in [0, 1], to the logs of an epoch whose turn it is."""
         if (epoch + 1) % self.every == 0 or epoch + 1 == self.epochs:
             self.encoder.set_weights(self.model.encoder.get_weights())
-            train_x, test_x = (
-                self.encoder.predict(split.plain_batches(), verbose=0)
-                for split in (self.train, self.test)
-            )
+            train_x, test_x = (features(self.encoder, split) for split in (self.train, self.test))
             logs["knn_top1"] = knn_accuracy(train_x, self.train.labels, test_x, self.test.labels)
 
 
