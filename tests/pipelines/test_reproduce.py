@@ -12,9 +12,10 @@ import time
 import pytest
 
 from cueco_tf.settings.command_line import parse
+from cueco_tf.settings.methods import METHODS
 from cueco_tf.settings.run import RunConfig
 from pipelines import reproduce
-from pipelines.reproducing.paper_tables import SCALES, TABLES, cells, rows
+from pipelines.reproducing.paper_tables import ALL_LOSSES, SCALES, TABLES, cells, rows
 from pipelines.reproducing.table_writer import write_table
 
 
@@ -23,26 +24,44 @@ def start(*arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_every_cell_is_an_ordinary_training_command(tmp_path):
-    for table in TABLES:
-        for scale in SCALES:
-            made = cells(table, scale, [3, 4], tmp_path)
-            count = len(rows(table, scale))
-            assert [cell.config.seed for cell in made] == [3] * count + [4] * count
-            assert len({cell.folder.path for cell in made}) == 2 * count
-            for cell in made:
-                command = next(cell.commands())
-                assert str(tmp_path) not in command
-                options = parse(command.split()[3:])
-                given = {name: options[name] for name in options if name in cell.config.flat()}
-                assert RunConfig.for_dataset(**given) == cell.config
-                weights = dict(
-                    zip(("L1", "L2", "L3"), cell.config.settings.loss_weights, strict=True)
-                )
-                assert {name for name, weight in weights.items() if weight} == set(cell.row.losses)
-    paper = cells("table3", "paper", [0], tmp_path)[0]
-    assert paper.config.epochs == 1000 and paper.protocol == "sgd"
-    assert [row.title for row in rows("table1", "smoke")] == ["digits"]
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("table", TABLES)
+def test_every_cell_is_an_ordinary_training_command(table, scale, tmp_path):
+    made = cells(table, scale, [3, 4], tmp_path)
+    count = len(rows(table, scale))
+    assert [cell.config.seed for cell in made] == [3] * count + [4] * count
+    assert len({cell.folder.path for cell in made}) == 2 * count
+    for cell in made:
+        command = next(cell.commands())
+        assert str(tmp_path) not in command
+        options = parse(command.split()[3:])
+        given = {name: options[name] for name in options if name in cell.config.flat()}
+        assert RunConfig.for_dataset(**given) == cell.config
+        assert cell.config.method == cell.row.method
+        if cell.row.method == "cueco":
+            weights = dict(zip(ALL_LOSSES, cell.config.settings.loss_weights, strict=True))
+            assert {name for name, weight in weights.items() if weight} == set(cell.row.losses)
+
+
+def test_the_rows_are_the_papers_or_those_asked_for(tmp_path):
+    paper = {table: rows(table, "paper") for table in TABLES}
+    assert len(paper["table1"]) == 6 * 3 and len(paper["table2"]) == 3 * 2
+    assert all(row.paper for own in paper.values() for row in own)
+    for table in ("table1", "table2"):
+        for scale in ("cpu", "smoke"):
+            assert [row.method for row in rows(table, scale)] == list(METHODS)
+    chosen = rows("table2", "paper", ["byol", "cueco"])
+    assert [row.method for row in chosen] == ["byol", "cueco"] * 2
+    assert chosen[0].others == {"ProPos, NMI / ACC / ARI": "81.7 / 89.4 / 79.0"}
+    cell = next(c for c in cells("table1", "paper", [0], tmp_path) if c.row.dataset == "cifar10")
+    assert cell.config.epochs == 1000 and cell.protocol == "sgd"
+    large = [c for c in cells("table1", "paper", [0], tmp_path) if c.row.dataset == "imagenet100"]
+    assert {c.config.epochs for c in large} == {400}
+    one, other = (
+        {cell.folder.path for cell in cells(table, "cpu", [0], tmp_path)}
+        for table in ("table1", "table3")
+    )
+    assert len(one & other) == 1  # CueCo with all its losses is trained once
 
 
 def put(cell, top1, **fields):
