@@ -14,6 +14,7 @@ import statistics
 import time
 from pathlib import Path
 
+from cueco_tf.process import import_tensorflow
 from pipelines.benchmarking import bare_step
 from pipelines.benchmarking.measuring import Findings, alternate
 
@@ -83,6 +84,7 @@ def _grown(former, size):
 
 
 def _model(queue_size, num_clusters, _):
+    import_tensorflow()
     import keras
 
     from cueco_tf import CueCo
