@@ -5,15 +5,16 @@ import contextlib
 import importlib
 import io
 import os
-from importlib.metadata import version as version_of
 from pathlib import Path
+
+import cueco_tf
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["COLUMNS"] = "100"  # of the help texts
 
 project = "cueco_tf"
 copyright = "the cueco_tf authors"
-version = release = version_of("cueco-tf")
+version = release = cueco_tf.__version__
 
 extensions = [
     "sphinx.ext.autodoc",
@@ -23,6 +24,7 @@ extensions = [
     "myst_parser",
 ]
 exclude_patterns = ["_build"]
+default_role = "code"
 html_theme = "furo"
 html_title = f"cueco_tf {version}"
 html_show_sourcelink = False
