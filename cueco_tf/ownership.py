@@ -150,6 +150,8 @@ def _make(folder):
     while not folder.exists():
         missing.insert(0, folder)
         folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     for each in missing:
         each.mkdir(exist_ok=True)
     return missing

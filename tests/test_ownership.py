@@ -112,7 +112,7 @@ def test_a_disk_without_locks_has_the_file_in_their_place(tmp_path, monkeypatch)
 
 def test_a_path_that_cannot_be_made_is_the_systems_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError):
+    with pytest.raises(NotADirectoryError):
         own(tmp_path / "file" / "thing").__enter__()
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 

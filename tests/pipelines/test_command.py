@@ -1,5 +1,6 @@
 """What the commands share."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -25,6 +26,11 @@ def test_every_command_has_a_help_in_its_own_words(name):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: python -m pipelines.{name} ")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_gives_back_what_belongs_to_the_process(name):
+    assert hasattr(importlib.import_module(f"pipelines.{name}").main, "__wrapped__")
 
 
 def test_the_reason_is_a_line(tmp_path):
