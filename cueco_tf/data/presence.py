@@ -35,10 +35,11 @@ def check_there(dataset, data_dir=None):
             is not there and cannot be downloaded.
     """
     kind, _, rest = dataset.partition(":")
-    if kind == "folder":
+    name = rest if kind == "tfds" else _TFDS_NAMES.get(dataset)
+    if kind == "folder" and rest:
         _check_folder(Path(rest).expanduser())
-    elif kind == "tfds" or dataset in _TFDS_NAMES:
-        _check_tfds(dataset, rest or _TFDS_NAMES[dataset], data_dir)
+    elif name:
+        _check_tfds(dataset, name, data_dir)
 
 
 def _check_folder(folder):

@@ -69,7 +69,15 @@ def test_what_may_be_there_is_let_pass(tmp_path, monkeypatch):
     (tmp_path / "downloads").mkdir()
     (tmp_path / "downloads" / "archive").touch()  # what is downloaded needs no network
     Image.new("L", (8, 8)).save(tmp_path / "image.png")
-    for name in ("cifar100", "cifar10", "digits", f"folder:{tmp_path}", "tfds:kaggle:any"):
+    for name in (
+        "cifar100",
+        "cifar10",
+        "digits",
+        f"folder:{tmp_path}",
+        "tfds:kaggle:any",
+        "tfds:",
+        "no",
+    ):
         presence.check_there(name, tmp_path)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     presence.check_there("cifar100")
