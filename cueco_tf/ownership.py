@@ -51,13 +51,14 @@ class Owner:
         self._path = Path(lock.lock_file)
         # Where a disk has no locks, filelock itself writes who holds it, and takes it away.
         self._writes = not isinstance(lock, filelock.SoftFileLock)
-        self._tell("")
 
     def leave(self):
         """Says that this process saves and ends: who comes to take over may wait for that."""
-        self._tell("leaving\n")
+        with contextlib.suppress(OSError):  # what matters is the saving
+            self.tell("leaving\n")
 
-    def _tell(self, state):
+    def tell(self, state=""):
+        """Writes into the lock's file who holds it."""
         if self._writes:
             self._path.write_text(f"{os.getpid()}\n{socket.gethostname()}\n{state}")
 
@@ -90,8 +91,9 @@ def own(path, inside=False, waits_for=lambda holder: False):
     path, made = Path(path), []
     try:
         lock = _acquire(path, _lock_of(path, inside), waits_for, made)
+        owner = Owner(lock)
         try:
-            owner = Owner(lock)
+            owner.tell()
             yield owner
         finally:
             with contextlib.suppress(OSError):  # the disk may be gone

@@ -111,16 +111,17 @@ def _train(request, config, cluster, held):
 def _begin(request, held):
     """What `_configure` returns. A run that is to be trained is owned until `held` is closed."""
     config = _configure(request)
-    if config is not None:
-        check_there(config.dataset, request.data_dir)
-        try:
-            request.leave = held.enter_context(request.folder.own()).leave
-        except OSError as error:
-            raise RunError(
-                f"{request.folder.path} cannot be made or written: {error.strerror}. Choose "
-                f"another --run-dir."
-            ) from error
-    return config
+    if config is None:
+        return None
+    check_there(config.dataset, request.data_dir)
+    try:
+        request.leave = held.enter_context(request.folder.own()).leave
+    except OSError as error:
+        raise RunError(
+            f"{request.folder.path} cannot be made or written: {error.strerror}. Choose another "
+            f"--run-dir."
+        ) from error
+    return _configure(request)  # whoever owned it before may have changed it
 
 
 def _configure(request):

@@ -190,7 +190,7 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar to the model's step; prints the estimate once."""
         step = int(self.model.step.numpy())
-        if self.started_at is None:  # the first steps include building the graph, so they count not
+        if self.started_at is None:  # the first steps include building the graph: not counted
             self.bar.initial, self.bar.start_t = step, time.time()
         self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
         self.bar.update(step - self.bar.n)
