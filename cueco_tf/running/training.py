@@ -75,9 +75,11 @@ def train(config, folder, data_dir, resume, workers, stop=None):
             _fit(model, config, images.train, callbacks)
         except Interrupted:
             progress.close()
+            # Another worker may have got it; or a program asked, which counts as this.
+            received = stop.received or signal.SIGTERM
             if workers.is_chief:
-                _say_how_to_go_on(stop.received, model, folder, data_dir)
-            return 128 + (stop.received or signal.SIGTERM)  # another worker may have got it
+                _say_how_to_go_on(received, model, folder, data_dir)
+            return 128 + received
         finally:
             progress.close()
             for callback in callbacks:
@@ -193,9 +195,8 @@ def _fit(model, config, split, callbacks):
 
 def _say_how_to_go_on(received, model, folder, data_dir):
     where = ["--run-dir", str(folder.path), *(["--data-dir", data_dir] if data_dir else [])]
-    how = f" by {received.name}" if received else ""
     print(
-        f"Stopped{how}; the state at step {int(model.step.numpy())} is saved. Go on "
+        f"Stopped by {received.name}; the state at step {int(model.step.numpy())} is saved. Go on "
         f"with: python -m cueco_tf.train {shlex.join(where)} --resume"
     )
 
