@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cueco_tf.data import image_files
+from cueco_tf.data.image_files import AS_STORED
+from cueco_tf.data.labels import UNLABELLED
+from cueco_tf.data.scan import scan
 from cueco_tf.data.splits import (
     LARGE_SIZE,
     SMALL,
@@ -25,7 +27,7 @@ def imagenet100_classes():
     return tuple(sorted(text.split()))
 
 
-def load_tfds(name, tfds_name, data_dir, image_size, classes=None):
+def load_tfds(name, tfds_name, data_dir, image_size, classes=None, reading=AS_STORED):
     """Loads a TensorFlow Datasets set.
 
     Args:
@@ -34,6 +36,7 @@ def load_tfds(name, tfds_name, data_dir, image_size, classes=None):
         data_dir: where TFDS keeps its sets, or None for the environment's or its own place.
         image_size: integer, the height and width to train at, or None for the native size.
         classes: the names of the classes to keep, which then get these numbers; None for all.
+        reading: `Reading` of images that become files.
 
     Returns:
         `ImageSet`.
@@ -69,7 +72,9 @@ def load_tfds(name, tfds_name, data_dir, image_size, classes=None):
         train, test = (_tfds_arrays(builder, split, names, image_size) for split in splits)
     else:
         size = image_size or LARGE_SIZE
-        train, test = (extract(builder, split, names, classes, size) for split in splits)
+        train, test = (
+            extract(builder, split, names, classes, size, reading) for split in splits
+        )
     return ImageSet(name, train, test if names else None, classes or names)
 
 
@@ -107,7 +112,7 @@ def _tfds_arrays(builder, split, names, image_size):
     return array_split(images, None if labels is None else labels.astype(np.int32), image_size)
 
 
-def extract(builder, split, names, classes, image_size):
+def extract(builder, split, names, classes, image_size, reading=AS_STORED):
     """Writes the encoded images of a TFDS split out as files, once, and returns them as a split.
 
     TFDS keeps images in record files that can only be read in order. As files they can be shuffled
@@ -119,6 +124,7 @@ def extract(builder, split, names, classes, image_size):
         names: its class names, or None without labels.
         classes: the names of the classes to keep, which then get these numbers; None for all.
         image_size: integer, the height and width to train at.
+        reading: `Reading` of the files.
 
     Returns:
         `FileSplit`.
@@ -137,16 +143,16 @@ def extract(builder, split, names, classes, image_size):
         total = builder.info.splits[split].num_examples
         title = f"Unpacking {builder.name} {split}"
         for i, example in enumerate(tqdm(tfds.as_numpy(dataset), title, total, unit="image")):
-            if names and example["label"] < 0:
-                raise ValueError(f"The split {split} of {builder.name} has no labels.")
-            name = names[example["label"]] if names else None
-            if name is None or name in number:
+            known = names and example["label"] != UNLABELLED
+            name = names[example["label"]] if known else None
+            if name in number or (name is None and classes is None):
                 kind = "png" if example["image"].startswith(b"\x89PNG") else "jpg"
                 label = "" if name is None else f"-{number[name]}"
                 (partial / f"{i:08d}{label}.{kind}").write_bytes(example["image"])
         partial.rename(target)
-    found, _ = image_files.scan(target)
+    found = scan(target, reading)
     labels = None
     if names:
-        labels = np.array([int(image.path.stem.split("-")[1]) for image in found], np.int32)
-    return FileSplit.of(found, labels, image_size)
+        stems = (os.path.basename(path).partition(".")[0].split("-") for path in found.paths)
+        labels = np.array([int(stem[1]) if stem[1:] else UNLABELLED for stem in stems], np.int32)
+    return FileSplit.of(found, labels, image_size, reading)

@@ -16,7 +16,9 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-UNLABELLED = -1
+from cueco_tf.data.labels import UNLABELLED, check_labels
+from cueco_tf.data.pixels import use_small_part
+
 WHOLE = (0, 1, 1)
 
 
@@ -94,11 +96,21 @@ def epoch_order(epoch, count, seed, places=None):
     )
 
 
-def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoch=None, part=WHOLE):
+def from_dataset(
+    dataset,
+    augment,
+    image_shape,
+    seed,
+    first_step,
+    steps_per_epoch=None,
+    part=WHOLE,
+    num_classes=None,
+):
     """Batches from a user's batched `tf.data.Dataset`, which yields the same on all workers.
 
-    Its elements may be images; `(images, labels)`, the second of rank 1; `(view1, view2)`, the
-    second of rank 4; or `((view1, view2), labels)`. Ready-made views pass through untouched.
+    Its elements may be images; `(images, labels)`, the second of rank 1 or `(n, 1)`; `(view1,
+    view2)`, the second of rank 4; or `((view1, view2), labels)`. Ready-made views pass through
+    untouched. Labels are checked batch by batch (`labels.check_labels`).
 
     Returns:
         `(dataset, steps_per_epoch)`; the latter is None when nothing tells how long an epoch is.
@@ -113,6 +125,8 @@ def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoc
         raise ValueError("The dataset never ends: pass `steps_per_epoch` to `fit`.")
     if length == 0:
         raise ValueError("The dataset is empty: there is nothing to train on.")
+    if num_classes is None and split(dataset.element_spec)[2] is not None:
+        warn_of_unused_labels()
     _warn_if_scaled(dataset, split)
     if steps_per_epoch is None and length > 0:
         steps_per_epoch = length
@@ -124,6 +138,9 @@ def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoc
     else:
         numbered = dataset.repeat().enumerate(first_step)
 
+    def checked(labels, size):
+        return check_labels(labels, size, num_classes).astype(np.int32)
+
     def batch(number, element):
         images, views, labels = split(element)
         size = tf.shape(views[0] if images is None else images)[0]
@@ -134,7 +151,9 @@ def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoc
             views = tuple(tf.gather(view, places) for view in views)
         if labels is None:
             labels = tf.fill((size,), UNLABELLED)
-        labels = tf.cast(tf.reshape(labels, (-1,)), tf.int32)
+        else:
+            labels = tf.numpy_function(checked, (labels, size), tf.int32)
+            labels.set_shape((None,))
         return views, tf.gather(labels, places[:own])
 
     batches = numbered.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
@@ -156,11 +175,14 @@ def _splitter(spec, image_shape):
         first, second = spec
         if is_images(first) and is_images(second):
             return lambda element: (None, element, None)
-        if is_images(first) and rank(second) in (0, 1):
-            return lambda element: (element[0], None, element[1])
         pair = isinstance(first, tuple) and len(first) == 2 and all(map(is_images, first))
-        if pair and rank(second) in (0, 1):
-            return lambda element: (None, element[0], element[1])
+        if (pair or is_images(first)) and rank(second) in (1, 2):
+            # Labels of another type or shape are refused before anything is read.
+            rows = [1 if size is None else size for size in second.shape]
+            check_labels(np.zeros(rows, second.dtype.as_numpy_dtype), rows[0], 1)
+            if pair:
+                return lambda element: (None, element[0], element[1])
+            return lambda element: (element[0], None, element[1])
     shape = "x".join(str(size) for size in image_shape)
     raise ValueError(
         f"The dataset should yield batches of {shape} images, (images, labels), (view1, view2) or "
@@ -169,24 +191,30 @@ def _splitter(spec, image_shape):
     )
 
 
+def warn_of_unused_labels():
+    """Warns that labels are given to a model that has no probe."""
+    warnings.warn(
+        "The labels are not used: the model was made without `num_classes`, so it trains no probe.",
+        stacklevel=5,
+    )
+
+
 def _warn_if_scaled(dataset, split):
-    spec = dataset.element_spec
-    while isinstance(spec, tuple):
-        spec = spec[0]
-    if spec.dtype.is_floating:
-        for element in dataset.take(1):
-            images, views, _ = split(element)
-            warn_if_scaled((images if views is None else views[0]).numpy())
+    for element in dataset.take(1):
+        images, views, _ = split(element)
+        warn_if_scaled((images if views is None else views[0]).numpy())
 
 
 def warn_if_scaled(images):
-    """Warns about float images that never exceed 1: pixels go from 0 to 255 everywhere."""
-    if np.issubdtype(images.dtype, np.floating) and images.size and images.max() <= 1:
-        warnings.warn(
-            f"Pixels should go from 0 to 255, but these float images never exceed "
-            f"{images.max():.3g}: multiply them by 255, or the encoder sees black images.",
-            stacklevel=3,
-        )
+    """Warns about images that use a small part of 0 to 255, the range of pixels everywhere."""
+    if not images.size or not use_small_part(low := images.min(), high := images.max()):
+        return
+    factor = "255" if high <= 1 else f"255 / {high:.6g}"
+    warnings.warn(
+        f"Pixels should go from 0 to 255, but these images use {low:.6g} to {high:.6g}: multiply "
+        f"them by {factor}, or the encoder sees hardly any contrast.",
+        stacklevel=3,
+    )
 
 
 def check_images(images, image_shape):

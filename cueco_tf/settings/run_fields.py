@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
+import math
 
-from cueco_tf.settings.choices import DATASETS, ENCODERS, OPTIMIZERS, PRECISIONS
+from cueco_tf.settings.choices import DATASETS, ENCODERS, LABELS, OPTIMIZERS, PRECISIONS
 from cueco_tf.settings.fields import setting
 from cueco_tf.settings.methods import METHODS, MethodSettings
 from cueco_tf.settings.presets import PRESETS
@@ -48,6 +49,27 @@ class RunFields:
         rule(_names_a_dataset, f"one of {', '.join(DATASETS)}"),
         "digits, cifar10, cifar100, imagenet100, folder:PATH (images at any depth; one sub-folder "
         "a class counts as labels) or tfds:NAME (any TensorFlow Datasets image set)",
+    )
+    labels: str | None = _data(
+        None,
+        one_of(*LABELS),
+        "folders: the sub-folders of folder:PATH are classes, whatever their names; none: they mean "
+        "nothing, and all images are taken",
+        metavar="HOW",
+        unset="what the folder looks like, which is said",
+    )
+    pixel_range: tuple | None = _data(
+        None,
+        pair(lambda low, high: -math.inf < low < high < math.inf, "two numbers, LOW below HIGH"),
+        "which pixels are black and white in the files of folder:PATH, such as 0 4095 for 12 bits "
+        "in files of 16; files of 8 bits keep theirs where HIGH is above 255",
+        metavar=("LOW", "HIGH"),
+        unset="0 and the largest number of 8 or 16 bits",
+    )
+    max_megapixels: float = _data(
+        180.0,
+        POSITIVE & at_most(LARGEST),
+        "larger image files are left out: they may be an attack on memory",
     )
     method: str = setting(
         "cueco",
