@@ -6,7 +6,6 @@ import importlib.util
 import shutil
 import sys
 import time
-import warnings
 from pathlib import Path
 
 from cueco_tf.export.reading import ExportError, cores, map_in_order, read_export
@@ -62,6 +61,19 @@ def build_parser():
     parser.add_argument(
         "--split", choices=("train", "test"), help="of a data set (default: test, if there is one)"
     )
+    parser.add_argument(
+        "--pixel-range",
+        metavar=("LOW", "HIGH"),
+        nargs=2,
+        type=float,
+        help="pixels that are black and white in the files (default: as in the encoder's training)",
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        metavar="X",
+        type=float,
+        help="larger image files are skipped (default: as in the encoder's training)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
     return parser
 
@@ -77,10 +89,11 @@ def main(argv=None):
     try:
         _check_options(options)
         export = read_export(options.export)
+        reading = _reading(options, export)
         encoder = export.encoder()
-        source = open_source(
-            options.source, export.image_size, export.crop, options.data_dir, options.split
-        )
+        where = options.data_dir, options.split
+        source = open_source(options.source, export.image_size, export.crop, *where, reading)
+        _introduce(source)
         job = f"{export.sha256} {encoder.batch_size} {source.fingerprint()}"
         _check_space(options.output, source, export.embedding_dim)
         part = PartFile(options.output, export.embedding_dim, job)
@@ -119,6 +132,28 @@ def _check_options(options):
         check_parent("--copy-to", folder)
 
 
+def _reading(options, export):
+    """The `Reading` of the export's run, with what is given in its place."""
+    from cueco_tf.data.image_files import Reading
+
+    given = {"pixel_range": options.pixel_range, "max_megapixels": options.max_megapixels}
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Reading(**(export.reading | given))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _introduce(source):
+    """Says what is taken from a folder and what is left, and what is odd about the pixels."""
+    from cueco_tf.embedding.range_check import range_warnings
+
+    for line in source.scan.lines() if source.scan else ():
+        print(line)
+    for sentence in range_warnings(source):
+        print(f"warning: {sentence}", file=sys.stderr)
+
+
 def _check_space(output, source, dim):
     """Raises OSError before any work when the disk cannot hold the result and what leads to it."""
     row = 4 * dim + 20
@@ -133,11 +168,8 @@ def _check_space(output, source, dim):
 
 def _embed(encoder, source, part, threads):
     """Brings the rows of all images into the part file, from where it stands."""
-    from PIL import Image
     from tqdm import tqdm
 
-    # A small file that claims a hundred million pixels and more is an attack or a mistake.
-    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
     if part.done:
         print(f"Going on after {part.done:,} of {len(source):,} images")
 
@@ -179,7 +211,7 @@ def _finish(options, side_file, export, source, part):
         raise ExportError(
             f"Not one of {len(source):,} images could be read. The first: {': '.join(reasons[0])}"
         )
-    origin = {"export": options.export, "sha256": export.sha256}
+    origin = {"export": options.export, "sha256": export.sha256, **source.record()}
     with copies(options.copy_to, source, part, export.num_clusters):
         write_file(options.output, part, source.name, origin)
     with embeddings_kept(side_file):

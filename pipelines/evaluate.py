@@ -9,6 +9,7 @@ import numpy as np
 from cueco_tf.evaluation.table import BASELINES, method_of, score_table
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunFolder
+from cueco_tf.settings.choices import LABELS
 from cueco_tf.settings.fields import ConfigError
 from cueco_tf.settings.run import RunConfig
 from pipelines.command import (
@@ -58,6 +59,12 @@ def build_parser():
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder")
     parser.add_argument("--embeddings", metavar="FILE.npz", help="score these features instead")
     parser.add_argument("--dataset", metavar="NAME", help="default: the run's own")
+    parser.add_argument(
+        "--labels",
+        choices=LABELS,
+        help="of --dataset folder:PATH: whether its sub-folders are classes (default: what it "
+        "looks like, which is said)",
+    )
     add_data_dir(parser)
     parser.add_argument(
         "--protocol", choices=("fast", "sgd"), default="fast", help="of the linear evaluation"
@@ -136,9 +143,14 @@ def _score_run(options):
     config = folder.read_config()
     dataset = options.dataset or config.dataset
     try:
-        RunConfig.for_dataset(dataset)
+        RunConfig.for_dataset(dataset, labels=options.labels)
     except ConfigError as error:
         raise EvaluationError(str(error)) from error
+    if dataset == config.dataset and options.labels not in (None, config.labels):
+        raise EvaluationError(
+            f"--labels {options.labels} is of another --dataset: the run's own, {dataset}, was "
+            f"trained {f'with --labels {config.labels}' if config.labels else 'without'}."
+        )
     if dataset == config.dataset and config.num_classes is None:
         raise EvaluationError(
             f"The run's data set, {dataset}, has no labels, so there is nothing to score. Choose a "
@@ -158,7 +170,13 @@ def _score_run(options):
     if dataset == config.dataset:
         images = data.load_for(config, options.data_dir)
     else:
-        images = data.load(dataset, options.data_dir, config.image_size)
+        images = data.load(
+            dataset,
+            options.data_dir,
+            config.image_size,
+            labels=options.labels,
+            reading=data.reading_of(config),
+        )
     if images.test is None:
         raise EvaluationError(f"{dataset} has no labels. Choose a labelled set with --dataset.")
     try:

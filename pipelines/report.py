@@ -114,7 +114,8 @@ def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES)
     split = images.train.sample(most_images, run.config.seed)
     target = folder.path / "report"
     with new_folder(target) as partial:
-        findings = examine(folder, run, split, images.class_names, evaluation)
+        lines = images.scan.lines() if images.scan else ()
+        findings = examine(folder, run, split, images.class_names, evaluation, lines)
         print("Drawing ...")
         figures = plots.draw(findings)
         for name, figure in figures.items():

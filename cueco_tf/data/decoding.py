@@ -54,6 +54,5 @@ class Decoder:
 def in_one_line(error):
     """What a `tf.errors.OpError` says, without its trace: our own words, where a file could not be
     read, or a label was refused, while they streamed."""
-    line = error.message.splitlines()[0]
-    own = re.search(r"(?:OSError|ValueError): (.*)", line)
-    return own[1] if own else re.sub(r"^\{\{.*?\}\} ", "", line)
+    own = re.search(r"(?:OSError|ValueError): (.*)", error.message)
+    return own[1] if own else re.sub(r"^\{\{.*?\}\} ", "", error.message.splitlines()[0])

@@ -1,16 +1,17 @@
 """A folder of images as a data set."""
 
 import dataclasses
-import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
 from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.data.layout import lay_out
-from cueco_tf.data.scan import printable, scan, some
+from cueco_tf.data.scan import scan
 from cueco_tf.data.splits import LARGE_SIZE, SMALL, DataError, FileSplit, ImageSet
+from cueco_tf.data.tally import printable, some
 
 _TEST_SHARE = 0.2
 
@@ -70,7 +71,9 @@ def _taken(found, layout):
     if layout.labels is not None:
         beside = found.paths[layout.train[layout.labels[layout.train] == UNLABELLED]]
         if len(beside):
-            meaning += f", without a class: {some(len(beside), map(os.path.basename, beside))}"
+            meaning += (
+                f", without a class: {some(len(beside), (Path(path).name for path in beside))}"
+            )
     return dataclasses.replace(taken, meaning=meaning)
 
 

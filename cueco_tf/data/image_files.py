@@ -9,12 +9,13 @@ import contextlib
 import dataclasses
 import math
 import os
-import threading
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cueco_tf.data.pillow_limit import PILLOWS_LIMIT
 from cueco_tf.data.pixels import to_eight_bits
 from cueco_tf.settings.run_fields import RunFields
 
@@ -145,46 +146,10 @@ def central_crop(path, size, share=EVALUATION_CROP, reading=AS_STORED):
         return _cut(image, central_boxes([height / width], share), size, reading)[0]
 
 
-class _Most(int):
-    """A limit of pixels for Pillow, which warns at its limit and refuses at twice that: this one it
-    refuses at, and says nothing before."""
-
-    def __rmul__(self, other):
-        return int(self)
-
-
-class _PillowsLimit:
-    """Pillow's own limit, which belongs to the process, set while files are open and then put back.
-
-    Several threads at a time read by the same one: the highest that any of them has asked for.
-    """
-
-    def __init__(self):
-        self.lock, self.users, self.former = threading.Lock(), 0, None
-
-    @contextlib.contextmanager
-    def of(self, pixels):
-        with self.lock:
-            if not self.users:
-                self.former, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _Most(0)
-            self.users += 1
-            Image.MAX_IMAGE_PIXELS = _Most(max(pixels, Image.MAX_IMAGE_PIXELS))
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.users -= 1
-                if not self.users:
-                    Image.MAX_IMAGE_PIXELS = self.former
-
-
-_PILLOWS_LIMIT = _PillowsLimit()
-
-
 @contextlib.contextmanager
 def _opened(path, reading):
     """The image in a file, as `Image.open` opens it, held to the limit of pixels."""
-    with _PILLOWS_LIMIT.of(int(reading.max_megapixels * 1e6)):
+    with PILLOWS_LIMIT.of(int(reading.max_megapixels * 1e6)):
         try:
             with Image.open(path) as image:
                 yield image
@@ -193,7 +158,7 @@ def _opened(path, reading):
                 f"more than {reading.max_megapixels:g} megapixels, the limit of --max-megapixels"
             ) from error
         except UnidentifiedImageError as error:
-            if os.stat(path).st_size == 0:
+            if Path(path).stat().st_size == 0:
                 raise ValueError("the file is empty") from error
             raise
 
@@ -244,9 +209,7 @@ def _extremes(image, bits):
         return 0, 255
     bands = image.getextrema()
     bands = [bands] if isinstance(bands[0], (int, float)) else bands
-    colours = [
-        pair for name, pair in zip(image.getbands(), bands, strict=True) if name not in "Aa"
-    ]
+    colours = [pair for name, pair in zip(image.getbands(), bands, strict=True) if name not in "Aa"]
     scale = 257 if bits == 16 else 1
     return scale * min(low for low, _ in colours), scale * max(high for _, high in colours)
 

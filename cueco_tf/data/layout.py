@@ -140,9 +140,7 @@ def _whole(level, asked):
             "these classes)"
         )
         return Layout(level.index, meaning=f"no labels{why if several else ''}")
-    return Layout(
-        level.index, None, labels, names, f"its {len(names):,} sub-folders are classes"
-    )
+    return Layout(level.index, None, labels, names, f"its {len(names):,} sub-folders are classes")
 
 
 def _without_answers(level, asked):

@@ -7,7 +7,6 @@ found in the same two lines.
 import collections
 import concurrent.futures
 import dataclasses
-import itertools
 import os
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from cueco_tf.data.image_files import AS_STORED, WORKERS, Look, examine, reason
 from cueco_tf.data.pixels import Used
+from cueco_tf.data.tally import Left, listed, printable
 
 # Made by systems and programs beside the images, not by those who keep them; in lower case.
 _SERVICE = {
@@ -31,58 +31,8 @@ _SERVICE = {
     "lost+found",
     "system volume information",
 }
-_NAMED, _KEPT = 3, 10  # examples that are named in a line, and that are kept
-_LISTED = 6  # suffixes that a line names
 _AT_ONCE = 4096  # files that wait to be looked into
 UNREADABLE = "unreadable"  # why a file is left that is no image, whatever its name
-
-
-class Left:
-    """What is left and why: how often, and the first few of each reason."""
-
-    def __init__(self):
-        self.reasons = {}
-
-    def add(self, why, example=None, count=1):
-        """Counts something that is left.
-
-        Args:
-            why: in words that follow a number.
-            example: text that tells which, or None.
-            count: integer, how many. Defaults to 1.
-        """
-        known = self.reasons.setdefault(why, {"count": 0, "examples": []})
-        known["count"] += count
-        if example is not None and len(known["examples"]) < _KEPT:
-            known["examples"].append(example)
-
-    def __str__(self):
-        suffixes = {why: each for why, each in self.reasons.items() if why.startswith(".")}
-        parts = [
-            f"{why}: {some(each['count'], each['examples'])}"
-            for why, each in self.reasons.items()
-            if why not in suffixes
-        ]
-        if suffixes:
-            counts = {why: each["count"] for why, each in suffixes.items()}
-            parts.append(f"{_listed(counts)} (no image format that is read here)")
-        return "; ".join(parts) or "nothing"
-
-
-def some(count, examples):
-    """A number and the first few of what it counts, on one line."""
-    names = [printable(name) for name in itertools.islice(examples, _NAMED)]
-    names += ["..."] if names and count > len(names) else []
-    shown = f"{count:,} ({', '.join(names)})" if names else f"{count:,}"
-    return "".join(letter if letter.isprintable() else "?" for letter in shown)
-
-
-def _listed(counts):
-    """Counts by suffix, the most frequent first."""
-    ranked = sorted(counts.items(), key=lambda pair: -pair[1])
-    parts = [f"{count:,} {suffix}" for suffix, count in ranked[:_LISTED]]
-    rest = sum(count for _, count in ranked[_LISTED:])
-    return ", ".join([*parts, *([f"{rest:,} others"] if rest else [])])
 
 
 @dataclasses.dataclass
@@ -108,7 +58,7 @@ class Scan:
         """What was taken and what was left, in two lines."""
         meaning = self.meaning and f"; {self.meaning}"
         return (
-            f"Images of {printable(self.folder)}: {len(self):,} ({_listed(self._suffixes())})"
+            f"Images of {printable(self.folder)}: {len(self):,} ({listed(self._suffixes())})"
             f"{meaning}",
             f"Left out: {self.left}",
         )
@@ -129,18 +79,12 @@ class Scan:
         return dataclasses.replace(self, paths=self.paths[chosen], sizes=sizes)
 
     def parts_below(self):
-        """Yields, for each image, the names of the folders between this one and it, and its own."""
-        start = len(os.path.join(self.folder, ""))
-        for path in self.paths:
-            yield path[start:].split(os.sep)
+        """For each image, the names of the folders between this one and it, and its own."""
+        depth = len(self.folder.parts)
+        return (Path(path).parts[depth:] for path in self.paths)
 
     def _suffixes(self):
-        return dict(collections.Counter(os.path.splitext(path)[1].lower() for path in self.paths))
-
-
-def printable(text):
-    """A name as text that any terminal or file takes: bytes that are no UTF-8 become `?`-like."""
-    return os.fsencode(text).decode(errors="replace")
+        return dict(collections.Counter(Path(path).suffix.lower() for path in self.paths))
 
 
 def find(folder):
@@ -161,7 +105,7 @@ def find(folder):
     }
     paths = []
     for entry in _files(str(folder), left):
-        suffix = os.path.splitext(entry.name)[1].lower()
+        suffix = Path(entry.name).suffix.lower()
         if entry.name.startswith("."):
             left.add("hidden files", printable(entry.name))
         elif suffix in formats:
@@ -223,7 +167,7 @@ def _kind(entry):
 
 
 def _identity(folder):
-    state = os.stat(folder)
+    state = Path(folder).stat()
     return state.st_dev, state.st_ino
 
 
@@ -248,7 +192,7 @@ def scan(folder, reading=AS_STORED):
             sizes[i] = look.width, look.height
             used[look.bits].add(look.low, look.high)
         else:
-            found.left.add(UNREADABLE, f"{printable(os.path.basename(found.paths[i]))}: {look}")
+            found.left.add(UNREADABLE, f"{printable(Path(found.paths[i]).name)}: {look}")
     found = dataclasses.replace(found, sizes=sizes, used=tuple(used.values()))
     return found.take(np.flatnonzero(sizes[:, 0]))
 

@@ -14,6 +14,7 @@ from sklearn.model_selection import train_test_split
 
 from cueco_tf.data.folders import load_folder
 from cueco_tf.data.image_files import AS_STORED, Reading
+from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.data.splits import DataError, ImageSet, array_split
 from cueco_tf.data.tfds import imagenet100_classes, load_tfds
 from cueco_tf.settings.choices import DATASETS
@@ -117,6 +118,7 @@ def _hold_out(images, share):
         left = f"{total - count} training images and {count} to score on"
         raise DataError(f"A holdout of {share} leaves {left}: 2 of each are needed.")
     order = np.random.default_rng(0).permutation(total)
+    order = order[np.argsort(images.train.labels[order] == UNLABELLED, kind="stable")]
     held, rest = (images.train.take(np.sort(part)) for part in (order[:count], order[count:]))
     return dataclasses.replace(images, train=rest, test=held)
 

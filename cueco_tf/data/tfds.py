@@ -1,5 +1,6 @@
 """Data sets of TensorFlow Datasets."""
 
+import dataclasses
 import os
 import shutil
 from importlib import resources
@@ -72,10 +73,11 @@ def load_tfds(name, tfds_name, data_dir, image_size, classes=None, reading=AS_ST
         train, test = (_tfds_arrays(builder, split, names, image_size) for split in splits)
     else:
         size = image_size or LARGE_SIZE
-        train, test = (
-            extract(builder, split, names, classes, size, reading) for split in splits
-        )
-    return ImageSet(name, train, test if names else None, classes or names)
+        train, test = (extract(builder, split, names, classes, size, reading) for split in splits)
+    splits = train, test
+    if names is None or not all((each.labels != UNLABELLED).any() for each in splits):
+        return ImageSet(name, dataclasses.replace(train, labels=None), None, None)
+    return ImageSet(name, train, test, classes or names)
 
 
 def _prepared_builder(name, tfds_name, data_dir):
@@ -153,6 +155,6 @@ def extract(builder, split, names, classes, image_size, reading=AS_STORED):
     found = scan(target, reading)
     labels = None
     if names:
-        stems = (os.path.basename(path).partition(".")[0].split("-") for path in found.paths)
+        stems = (Path(path).stem.split("-") for path in found.paths)
         labels = np.array([int(stem[1]) if stem[1:] else UNLABELLED for stem in stems], np.int32)
     return FileSplit.of(found, labels, image_size, reading)

@@ -4,6 +4,7 @@ A source has a length, a name for each image, and hands out blocks of them as ar
 imported only where a data set is asked for by its name.
 """
 
+import dataclasses
 import hashlib
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cueco_tf.data import image_files
+from cueco_tf.data.scan import find
 from cueco_tf.settings.presets import PRESETS
 
 
@@ -18,7 +20,9 @@ class SourceError(ValueError):
     """The images cannot be used; the message says why and what to do."""
 
 
-def open_source(source, image_size, crop=1.0, data_dir=None, split=None):
+def open_source(
+    source, image_size, crop=1.0, data_dir=None, split=None, reading=image_files.AS_STORED
+):
     """Finds out what a source is.
 
     Args:
@@ -28,6 +32,7 @@ def open_source(source, image_size, crop=1.0, data_dir=None, split=None):
         crop: float in (0, 1], the share of an image file's shorter side that is kept.
         data_dir: where TensorFlow Datasets keeps its sets, or None.
         split: `"train"`, `"test"` or None (test where there is one), of a data set.
+        reading: `Reading` of image files.
 
     Returns:
         `FileSource`, `ArrayFile` or `DatasetArray`.
@@ -38,20 +43,22 @@ def open_source(source, image_size, crop=1.0, data_dir=None, split=None):
     path = Path(source)
     kind = source.partition(":")[0]
     if not path.exists() and kind in PRESETS:
-        return _open_dataset(source, image_size, crop, data_dir, split)
+        return _open_dataset(source, image_size, crop, data_dir, split, reading)
     if split is not None and path.exists():
         raise SourceError(
             f"--split is of a data set by its name, and {path} is none. Leave it out."
         )
     if path.is_dir():
-        found = [str(each) for each in image_files.find(path)]
-        if not found:
-            raise SourceError(f"There is no image file in {path} or the folders below it.")
-        return FileSource(found, image_size, crop)
+        found = find(path)
+        if not len(found):
+            raise SourceError(
+                f"There is no image file in {path} or the folders below it. Left out: {found.left}"
+            )
+        return FileSource(found.paths, image_size, crop, reading, found)
     if path.suffix.lower() == ".npy" and path.is_file():
         return ArrayFile(path, image_size)
     if path.is_file():
-        return FileSource(_read_list(path), image_size, crop)
+        return FileSource(_read_list(path), image_size, crop, reading)
     raise SourceError(
         f"There is no {source}. Give a folder of images, a text file with a path a line, an .npy "
         f"array, or one of the data sets {', '.join(PRESETS)}."
@@ -75,15 +82,19 @@ class FileSource:
     """Image files, cut to their central square.
 
     Args:
-        paths: list of strings.
+        paths: sequence of strings.
         image_size: integer.
         crop: float in (0, 1].
+        reading: `Reading`. Defaults to pixels as they are stored.
+        scan: `Scan` that found them, or None for a list.
     """
 
-    def __init__(self, paths, image_size, crop):
+    def __init__(self, paths, image_size, crop, reading=image_files.AS_STORED, scan=None):
         self.paths = paths
         self.image_size = image_size
         self.crop = crop
+        self.reading = reading
+        self.scan = scan
 
     def __len__(self):
         return len(self.paths)
@@ -94,7 +105,7 @@ class FileSource:
 
     def fingerprint(self):
         """Changes with the list, and with the size or the time of any file."""
-        digest = hashlib.sha256(f"{self.image_size} {self.crop}".encode())
+        digest = hashlib.sha256(f"{self.image_size} {self.crop} {self.reading}".encode())
         for path in self.paths:
             try:
                 state = Path(path).stat()
@@ -104,6 +115,11 @@ class FileSource:
             digest.update(repr(known).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
+    def record(self):
+        """How the files were read, and of a folder what was taken and left: a dict for JSON."""
+        known = {"reading": dataclasses.asdict(self.reading)}
+        return known | ({"images": self.scan.record()} if self.scan else {})
+
     def load(self, start, stop):
         """Decodes the images of a range.
 
@@ -112,9 +128,10 @@ class FileSource:
             numbers of those that could be read; a list of `(name, reason)` of the others.
         """
         images, kept, skipped = [], [], []
+        how = self.image_size, self.crop, self.reading
         for i in range(start, stop):
             try:
-                images.append(image_files.central_crop(self.paths[i], self.image_size, self.crop))
+                images.append(image_files.central_crop(self.paths[i], *how))
                 kept.append(i)
             except Exception as error:  # a damaged file can make a decoder raise anything
                 skipped.append((self.paths[i], image_files.reason(error)))
@@ -122,7 +139,17 @@ class FileSource:
         return np.stack(images) if images else np.empty(shape, np.uint8), kept, skipped
 
 
-class ArrayFile:
+class _Arrays:
+    """What images that are held as arrays have in common: no file of their own."""
+
+    scan = None
+
+    def record(self):
+        """See `FileSource.record`: arrays hold pixels as the encoder takes them."""
+        return {}
+
+
+class ArrayFile(_Arrays):
     """An `.npy` file, read a block at a time.
 
     Args:
@@ -176,7 +203,7 @@ class ArrayFile:
         return block.reshape(-1, *self._shape[1:]), list(range(start, stop)), []
 
 
-class DatasetArray:
+class DatasetArray(_Arrays):
     """A split of a data set that is held in memory.
 
     Args:
@@ -203,7 +230,7 @@ class DatasetArray:
         return self._images[start:stop], list(range(start, stop)), []
 
 
-def _open_dataset(name, image_size, crop, data_dir, split):
+def _open_dataset(name, image_size, crop, data_dir, split, reading):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         from cueco_tf.data import sets, splits
@@ -214,7 +241,7 @@ def _open_dataset(name, image_size, crop, data_dir, split):
             f"an .npy array."
         ) from error
     try:
-        images = sets.load(name, data_dir, image_size)
+        images = sets.load(name, data_dir, image_size, reading=reading)
     except splits.DataError as error:
         raise SourceError(str(error)) from error
     split = split or ("train" if images.test is None else "test")
@@ -223,4 +250,4 @@ def _open_dataset(name, image_size, crop, data_dir, split):
         raise SourceError(f"The data set {name} has no test split: it has no labels.")
     if isinstance(chosen, splits.ArraySplit):
         return DatasetArray(f"{name}/{split}", chosen.images)
-    return FileSource([str(path) for path in chosen.paths], image_size, crop)
+    return FileSource(chosen.paths, image_size, crop, reading)

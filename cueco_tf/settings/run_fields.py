@@ -53,8 +53,8 @@ class RunFields:
     labels: str | None = _data(
         None,
         one_of(*LABELS),
-        "folders: the sub-folders of folder:PATH are classes, whatever their names; none: they mean "
-        "nothing, and all images are taken",
+        "folders: the sub-folders of folder:PATH are classes, whatever their names; none: they "
+        "mean nothing, and all images are taken",
         metavar="HOW",
         unset="what the folder looks like, which is said",
     )

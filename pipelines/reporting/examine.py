@@ -27,7 +27,7 @@ _PAIRED_EACH = 10
 _MOMENTS = (0, 50, 100)  # percent of training
 
 
-def examine(folder, run, split, class_names, evaluation):
+def examine(folder, run, split, class_names, evaluation, images=()):
     """Computes all that the report shows.
 
     Args:
@@ -36,6 +36,7 @@ def examine(folder, run, split, class_names, evaluation):
         split: the split of images to look at.
         class_names: tuple, or None without labels.
         evaluation: a dict of scores, or None to take those of the run's summary.
+        images: lines that say what was taken from a folder and what was left.
 
     Returns:
         `Findings`.
@@ -78,6 +79,7 @@ def examine(folder, run, split, class_names, evaluation):
         similarity=similarity,
         similarity_sample=len(paired),
         count=len(split),
+        images=tuple(images),
     )
 
 
