@@ -241,6 +241,6 @@ def _check_range(image, low, high, reading):
         )
     if reading.pixel_range is None and _is_deep(image) and not 0 <= low <= high <= 0xFFFF:
         raise ValueError(
-            f"pixels from {low:,} to {high:,}, beyond 16 bits: say which are black and white with "
-            f"--pixel-range"
+            f"pixels from {low:,.0f} to {high:,.0f}, beyond 16 bits: say which are black and white "
+            f"with --pixel-range"
         )

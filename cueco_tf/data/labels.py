@@ -27,27 +27,42 @@ def check_labels(labels, count, num_classes=None, of="images", text=False):
             or a number out of range.
     """
     labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        advice = " Of one-hot rows give labels.argmax(axis=1)." if labels.ndim == 2 else ""
-        raise ValueError(
-            f"Labels should be one class number each, (n,). Received shape: {labels.shape}.{advice}"
-        )
-    if len(labels) != count:
-        raise ValueError(f"Received {count} {of}, but {len(labels)} labels.")
-    if text and labels.dtype == object and all(isinstance(label, str) for label in labels):
+    if text and labels.dtype == object and all(isinstance(label, str) for label in labels.flat):
         labels = labels.astype(str)
-    if text and labels.dtype.kind in "US":
-        return labels
-    if labels.dtype.kind not in "iu":
+    if text and labels.dtype.kind == "S":
+        labels = np.char.decode(labels, errors="replace")
+    is_text = text and labels.dtype.kind == "U"
+    check_kind(labels.shape, labels.dtype if not is_text else np.dtype(int))
+    labels = labels.reshape(-1)
+    if len(labels) != count:
         raise ValueError(
-            f"Labels should be integers, -1 where unknown. Received dtype: {labels.dtype}. Convert "
-            f"them first, such as by labels.astype(int)."
+            f"Labels should be one each. Received {count} {of}, but {len(labels)} labels."
         )
-    if len(labels):
+    if not is_text and count:
         _check_range(labels, num_classes)
     return labels
+
+
+def check_kind(shape, dtype):
+    """Checks what is known of labels before they are there.
+
+    Args:
+        shape: tuple, None in it where a length is not known.
+        dtype: NumPy's.
+
+    Raises:
+        ValueError: unless they are integers `(n,)` or `(n, 1)`.
+    """
+    if len(shape) != 1 and (len(shape) != 2 or shape[1] not in (1, None)):
+        advice = " Of one-hot rows give labels.argmax(axis=1)." if len(shape) == 2 else ""
+        raise ValueError(
+            f"Labels should be one class number each, (n,). Received shape: {shape}.{advice}"
+        )
+    if dtype.kind not in "iu":
+        raise ValueError(
+            f"Labels should be integers, -1 where unknown. Received dtype: {dtype}. Convert them "
+            f"first, such as by labels.astype(int)."
+        )
 
 
 def _check_range(labels, num_classes):
@@ -64,7 +79,7 @@ def _check_range(labels, num_classes):
 
 def known(labels):
     """Which of labels that `check_labels` has returned are known: bool `(n,)`."""
-    return np.ones(len(labels), bool) if labels.dtype.kind in "US" else labels != UNLABELLED
+    return np.ones(len(labels), bool) if labels.dtype.kind == "U" else labels != UNLABELLED
 
 
 def labelled(x, labels, name):

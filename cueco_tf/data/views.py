@@ -16,7 +16,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from cueco_tf.data.labels import UNLABELLED, check_labels
+from cueco_tf.data.labels import UNLABELLED, check_kind, check_labels
 from cueco_tf.data.pixels import use_small_part
 
 WHOLE = (0, 1, 1)
@@ -177,9 +177,7 @@ def _splitter(spec, image_shape):
             return lambda element: (None, element, None)
         pair = isinstance(first, tuple) and len(first) == 2 and all(map(is_images, first))
         if (pair or is_images(first)) and rank(second) in (1, 2):
-            # Labels of another type or shape are refused before anything is read.
-            rows = [1 if size is None else size for size in second.shape]
-            check_labels(np.zeros(rows, second.dtype.as_numpy_dtype), rows[0], 1)
+            check_kind(tuple(second.shape), np.dtype(second.dtype.as_numpy_dtype))
             if pair:
                 return lambda element: (None, element[0], element[1])
             return lambda element: (element[0], None, element[1])
