@@ -9,6 +9,9 @@ from PIL import Image
 
 from cueco_tf import data
 from cueco_tf.data.image_files import Reading, central_crop, examine
+from cueco_tf.data.splits import DataError
+from cueco_tf.settings.fields import ConfigError
+from cueco_tf.settings.run import RunConfig
 
 RAMP = np.add.outer(np.arange(16), np.arange(16)) / 30  # 0 to 1
 
@@ -141,3 +144,19 @@ def test_pillows_own_limit_is_put_back_whatever_threads_do(tmp_path):
     for thread in threads:
         thread.join()
     assert former == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_runs_own_settings_read_its_files(tmp_path):
+    for i in range(3):
+        save(tmp_path / f"{i}.png", (4095 * RAMP).astype(np.uint16))
+    config = RunConfig.for_dataset(
+        f"folder:{tmp_path}", pixel_range=(0, 4095), labels="none", max_megapixels=1e-4
+    )
+    with pytest.raises(DataError, match="No readable image"):
+        data.load_for(config)
+    images = data.load_for(config.replace(max_megapixels=1.0))
+    assert next(iter(images.train.plain_batches())).numpy().max() > 200
+    for name, value in (("labels", "none"), ("pixel_range", (0, 1))):
+        option = name.replace("_", "-")
+        with pytest.raises(ConfigError, match=f"--{option} should be left out: it is of --dataset"):
+            RunConfig.for_dataset("digits", **{name: value})
