@@ -20,6 +20,7 @@ COMMANDS = (
     "growth",
     "views",
     "folders",
+    "many-files",
     "precision",
     "start-up",
     "inference",

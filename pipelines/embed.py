@@ -157,7 +157,8 @@ def _introduce(source):
 def _check_space(output, source, dim):
     """Raises OSError before any work when the disk cannot hold the result and what leads to it."""
     row = 4 * dim + 20
-    needed = len(source) * (2 * row + 4 * len(source.name(len(source) - 1)))
+    names = sum(len(source.name(i)) + 1 for i in range(len(source)))
+    needed = len(source) * 2 * row + names
     free = shutil.disk_usage(output.parent).free
     if free < needed:
         raise OSError(

@@ -27,12 +27,10 @@ def check_labels(labels, count, num_classes=None, of="images", text=False):
             or a number out of range.
     """
     labels = np.asarray(labels)
-    if text and labels.dtype == object and all(isinstance(label, str) for label in labels.flat):
-        labels = labels.astype(str)
     if text and labels.dtype.kind == "S":
         labels = np.char.decode(labels, errors="replace")
-    is_text = text and labels.dtype.kind == "U"
-    check_kind(labels.shape, labels.dtype if not is_text else np.dtype(int))
+    is_text = text and (labels.dtype.kind == "U" or _holds_text(labels))
+    check_kind(labels.shape, np.dtype(int) if is_text else labels.dtype)
     labels = labels.reshape(-1)
     if len(labels) != count:
         raise ValueError(
@@ -65,6 +63,11 @@ def check_kind(shape, dtype):
         )
 
 
+def _holds_text(labels):
+    """Whether an array of objects holds strings alone, each as long as it is."""
+    return labels.dtype == object and all(isinstance(label, str) for label in labels.flat)
+
+
 def _check_range(labels, num_classes):
     least, most = labels.min(), labels.max()
     if least < UNLABELLED:
@@ -79,7 +82,7 @@ def _check_range(labels, num_classes):
 
 def known(labels):
     """Which of labels that `check_labels` has returned are known: bool `(n,)`."""
-    return np.ones(len(labels), bool) if labels.dtype.kind == "U" else labels != UNLABELLED
+    return np.ones(len(labels), bool) if labels.dtype.kind in "UO" else labels != UNLABELLED
 
 
 def labelled(x, labels, name):

@@ -68,4 +68,4 @@ def _likely_range(low, high):
 
 def use_small_part(low, high):
     """Whether arrays of pixels, which go from 0 to 255, use a small part of that."""
-    return high - low <= _SMALL_PART * 255
+    return float(high) - float(low) <= _SMALL_PART * 255

@@ -204,13 +204,18 @@ def _warn_if_scaled(dataset, split):
 
 
 def warn_if_scaled(images):
-    """Warns about images that use a small part of 0 to 255, the range of pixels everywhere."""
-    if not images.size or not use_small_part(low := images.min(), high := images.max()):
+    """Warns about images that use a small part of 0 to 255, the range of pixels everywhere, or lie
+    outside it."""
+    low, high = (images.min(), images.max()) if images.size else (0, 255)
+    outside = low < -1 or high > 256  # what resizing makes of black and white lies between
+    if not outside and not use_small_part(low, high):
         return
-    factor = "255" if high <= 1 else f"255 / {high:.6g}"
+    advice = "map them to that range"
+    if low >= 0 and not outside:
+        advice = "multiply them by 255" if high <= 1 else f"multiply them by 255 / {high:.6g}"
     warnings.warn(
-        f"Pixels should go from 0 to 255, but these images use {low:.6g} to {high:.6g}: multiply "
-        f"them by {factor}, or the encoder sees hardly any contrast.",
+        f"Pixels should go from 0 to 255, but these images use {low:.6g} to {high:.6g}: {advice}, "
+        f"or the encoder sees other pictures than you do.",
         stacklevel=3,
     )
 

@@ -136,6 +136,9 @@ def test_scaled_pixels_get_a_warning():
         whole = np.linspace(0, 1, scaled.size, dtype="float32").reshape(scaled.shape)
         views.check_images(whole * 255, SHAPE)
         views.check_images((whole * 255).astype("uint8"), SHAPE)
+    for low, high in ((-1, 1), (0, 4095), (-2.5, 3)):
+        with pytest.warns(UserWarning, match=f"use {low} to {high}: map them to that range"):
+            views.check_images(low + (high - low) * whole, SHAPE)
     few = np.tile(np.arange(17, dtype="uint8")[:, None, None, None], (1, *SHAPE))
     with pytest.warns(UserWarning, match=r"use 0 to 16: multiply them by 255 / 16"):
         views.check_images(few, SHAPE)
