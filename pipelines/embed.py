@@ -1,6 +1,7 @@
 """Turns images into embeddings with an exported encoder, without TensorFlow."""
 
 import contextlib
+import dataclasses
 import errno
 import importlib.util
 import shutil
@@ -212,7 +213,11 @@ def _finish(options, side_file, export, source, part):
         raise ExportError(
             f"Not one of {len(source):,} images could be read. The first: {': '.join(reasons[0])}"
         )
-    origin = {"export": options.export, "sha256": export.sha256, **source.record()}
+    origin = {"export": options.export, "sha256": export.sha256}
+    if source.reading is not None:
+        origin["reading"] = dataclasses.asdict(source.reading)
+    if source.scan is not None:
+        origin["images"] = source.scan.record()
     with copies(options.copy_to, source, part, export.num_clusters):
         write_file(options.output, part, source.name, origin)
     with embeddings_kept(side_file):

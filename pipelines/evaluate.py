@@ -142,20 +142,7 @@ def _score_run(options):
     folder = RunFolder(Path(options.run))
     config = folder.read_config()
     dataset = options.dataset or config.dataset
-    try:
-        RunConfig.for_dataset(dataset, labels=options.labels)
-    except ConfigError as error:
-        raise EvaluationError(str(error)) from error
-    if dataset == config.dataset and options.labels not in (None, config.labels):
-        raise EvaluationError(
-            f"--labels {options.labels} is of another --dataset: the run's own, {dataset}, was "
-            f"trained {f'with --labels {config.labels}' if config.labels else 'without'}."
-        )
-    if dataset == config.dataset and config.num_classes is None:
-        raise EvaluationError(
-            f"The run's data set, {dataset}, has no labels, so there is nothing to score. Choose a "
-            f"labelled one with --dataset."
-        )
+    _check_dataset(config, dataset, options.labels)
 
     quiet_tensorflow()
     import tensorflow as tf
@@ -185,6 +172,24 @@ def _score_run(options):
         raise EvaluationError(in_one_line(error)) from error
 
 
+def _check_dataset(config, dataset, labels):
+    """Raises EvaluationError where a data set cannot be one to score a run on."""
+    try:
+        RunConfig.for_dataset(dataset, labels=labels)
+    except ConfigError as error:
+        raise EvaluationError(str(error)) from error
+    if dataset == config.dataset and labels not in (None, config.labels):
+        raise EvaluationError(
+            f"--labels {labels} is of another --dataset: the run's own, {dataset}, was "
+            f"trained {f'with --labels {config.labels}' if config.labels else 'without'}."
+        )
+    if dataset == config.dataset and config.num_classes is None:
+        raise EvaluationError(
+            f"The run's data set, {dataset}, has no labels, so there is nothing to score. Choose a "
+            f"labelled one with --dataset."
+        )
+
+
 def _score(run, images, options):
     from cueco_tf.evaluation import networks as scoring
     from cueco_tf.parts.resnet import build_encoder
@@ -200,8 +205,8 @@ def _score(run, images, options):
         "holdout": config.holdout if dataset == config.dataset else 0.0,
         "protocol": options.protocol,
         "seed": options.seed,
-        "train_samples": len(images.train),
-        "test_samples": len(images.test),
+        "train_samples": len(images.train.labelled()),
+        "test_samples": len(images.test.labelled()),
         "num_classes": images.num_classes,
     }
     if (own := run.model.directions()) is not None:

@@ -1,5 +1,6 @@
 """Makes a page to look at a run: `python -m pipelines.report RUN`."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -114,8 +115,9 @@ def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES)
     split = images.train.sample(most_images, run.config.seed)
     target = folder.path / "report"
     with new_folder(target) as partial:
-        lines = images.scan.lines() if images.scan else ()
-        findings = examine(folder, run, split, images.class_names, evaluation, lines)
+        findings = examine(folder, run, split, images.class_names, evaluation)
+        if images.scan is not None:
+            findings = dataclasses.replace(findings, images=images.scan.lines())
         print("Drawing ...")
         figures = plots.draw(findings)
         for name, figure in figures.items():

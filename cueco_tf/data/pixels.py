@@ -1,6 +1,7 @@
 """What the numbers in image files mean: which are black and white. No TensorFlow."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 
@@ -66,6 +67,18 @@ def _likely_range(low, high):
     return low, high
 
 
-def use_small_part(low, high):
-    """Whether arrays of pixels, which go from 0 to 255, use a small part of that."""
-    return float(high) - float(low) <= _SMALL_PART * 255
+def warn_if_scaled(images):
+    """Warns about images that use a small part of 0 to 255, the range of pixels everywhere, or lie
+    outside it."""
+    low, high = (float(images.min()), float(images.max())) if images.size else (0, 255)
+    outside = low < -1 or high > 256  # what resizing makes of black and white lies between
+    if not outside and high - low > _SMALL_PART * 255:
+        return
+    advice = "map them to that range"
+    if low >= 0 and not outside:
+        advice = "multiply them by 255" if high <= 1 else f"multiply them by 255 / {high:.6g}"
+    warnings.warn(
+        f"Pixels should go from 0 to 255, but these images use {low:.6g} to {high:.6g}: {advice}, "
+        f"or the encoder sees other pictures than you do.",
+        stacklevel=4,
+    )

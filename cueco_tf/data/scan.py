@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from cueco_tf.data.image_files import AS_STORED, WORKERS, Look, examine, reason
 from cueco_tf.data.pixels import Used
-from cueco_tf.data.tally import Left, listed, printable
+from cueco_tf.data.tally import Left, listed, one_line, printable
 
 # Made by systems and programs beside the images, not by those who keep them; in lower case.
 _SERVICE = {
@@ -32,7 +32,6 @@ _SERVICE = {
     "system volume information",
 }
 _AT_ONCE = 4096  # files that wait to be looked into
-UNREADABLE = "unreadable"  # why a file is left that is no image, whatever its name
 
 
 @dataclasses.dataclass
@@ -57,10 +56,10 @@ class Scan:
     def lines(self):
         """What was taken and what was left, in two lines."""
         meaning = self.meaning and f"; {self.meaning}"
+        taken = f"{len(self):,} ({listed(self._suffixes())}){meaning}"
         return (
-            f"Images of {printable(self.folder)}: {len(self):,} ({listed(self._suffixes())})"
-            f"{meaning}",
-            f"Left out: {self.left}",
+            one_line(f"Images of {printable(self.folder)}: {taken}"),
+            one_line(f"Left out: {self.left}"),
         )
 
     def record(self):
@@ -111,7 +110,7 @@ def find(folder):
         elif suffix in formats:
             paths.append(entry.path)
         else:
-            left.add(printable(suffix) or "without a suffix", printable(entry.name))
+            left.add_suffix(printable(suffix) or "without a suffix", printable(entry.name))
     paths.sort(key=lambda path: path.replace(os.sep, "\0"))  # part by part
     return Scan(folder, _as_array(paths), left)
 
@@ -192,7 +191,7 @@ def scan(folder, reading=AS_STORED):
             sizes[i] = look.width, look.height
             used[look.bits].add(look.low, look.high)
         else:
-            found.left.add(UNREADABLE, f"{printable(Path(found.paths[i]).name)}: {look}")
+            found.left.add("unreadable", f"{printable(Path(found.paths[i]).name)}: {look}")
     found = dataclasses.replace(found, sizes=sizes, used=tuple(used.values()))
     return found.take(np.flatnonzero(sizes[:, 0]))
 

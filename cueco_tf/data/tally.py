@@ -5,6 +5,7 @@ import os
 
 _NAMED, _KEPT = 3, 10  # examples that are named in a line, and that are kept
 _LISTED = 6  # suffixes that a line names
+_DIFFERENT = 50  # suffixes that are counted each
 
 
 class Left:
@@ -26,6 +27,11 @@ class Left:
         if example is not None and len(known["examples"]) < _KEPT:
             known["examples"].append(example)
 
+    def add_suffix(self, suffix, example):
+        """Counts a file that is left for its suffix, of which there may be any number."""
+        rare = suffix not in self.reasons and len(self.reasons) >= _DIFFERENT
+        self.add("with yet other suffixes" if rare else suffix, example)
+
     def __str__(self):
         suffixes = {why: each for why, each in self.reasons.items() if why.startswith(".")}
         parts = [
@@ -40,15 +46,19 @@ class Left:
 
 
 def some(count, examples):
-    """A number and the first few of what it counts, on one line."""
+    """A number and the first few of what it counts."""
     names = [printable(name) for name in itertools.islice(examples, _NAMED)]
     names += ["..."] if names and count > len(names) else []
-    shown = f"{count:,} ({', '.join(names)})" if names else f"{count:,}"
-    return "".join(letter if letter.isprintable() else "?" for letter in shown)
+    return f"{count:,} ({', '.join(names)})" if names else f"{count:,}"
+
+
+def one_line(text):
+    """A text without line ends and what else cannot be printed, which names of files may hold."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def listed(counts):
-    """Counts by name on one line, the most frequent first."""
+    """Counts by name, the most frequent first."""
     ranked = sorted(counts.items(), key=lambda pair: -pair[1])
     parts = [f"{count:,} {suffix}" for suffix, count in ranked[:_LISTED]]
     rest = sum(count for _, count in ranked[_LISTED:])

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from cueco_tf.data.labels import UNLABELLED, check_kind, check_labels
-from cueco_tf.data.pixels import use_small_part
+from cueco_tf.data.pixels import warn_if_scaled
 
 WHOLE = (0, 1, 1)
 
@@ -130,16 +130,7 @@ def from_dataset(
     _warn_if_scaled(dataset, split)
     if steps_per_epoch is None and length > 0:
         steps_per_epoch = length
-    if steps_per_epoch is None:
-        # An epoch's end cannot be foreseen, so steps cannot be counted across epochs; this counter
-        # draws anew each time the data set is iterated.
-        counter = tf.data.Dataset.random(seed=seed + first_step, rerandomize_each_iteration=True)
-        numbered = tf.data.Dataset.zip(counter, dataset)
-    else:
-        numbered = dataset.repeat().enumerate(first_step)
-
-    def checked(labels, size):
-        return check_labels(labels, size, num_classes).astype(np.int32)
+    numbered = _numbered(dataset, seed, first_step, steps_per_epoch)
 
     def batch(number, element):
         images, views, labels = split(element)
@@ -149,15 +140,35 @@ def from_dataset(
             views = _views_at(augment, images, (tf.constant(seed, tf.int64), number), places)
         elif part != WHOLE:
             views = tuple(tf.gather(view, places) for view in views)
-        if labels is None:
-            labels = tf.fill((size,), UNLABELLED)
-        else:
-            labels = tf.numpy_function(checked, (labels, size), tf.int32)
-            labels.set_shape((None,))
+        labels = _checked(labels, size, num_classes)
         return views, tf.gather(labels, places[:own])
 
     batches = numbered.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE), steps_per_epoch
+
+
+def _numbered(dataset, seed, first_step, steps_per_epoch):
+    """A data set of `(number of the step, element)`; without end where epochs have a length."""
+    if steps_per_epoch is not None:
+        return dataset.repeat().enumerate(first_step)
+    # An epoch's end cannot be foreseen, so steps cannot be counted across epochs; this counter
+    # draws anew each time the data set is iterated.
+    counter = tf.data.Dataset.random(seed=seed + first_step, rerandomize_each_iteration=True)
+    return tf.data.Dataset.zip(counter, dataset)
+
+
+def _checked(labels, size, num_classes):
+    """The labels of a batch, int32 `(size,)`, -1 where there are none; bad ones end the pipeline,
+    whatever the step would make of them."""
+    if labels is None:
+        return tf.fill((size,), UNLABELLED)
+
+    def check(labels, size):
+        return check_labels(labels, size, num_classes).astype(np.int32)
+
+    labels = tf.numpy_function(check, (labels, size), tf.int32)
+    labels.set_shape((None,))
+    return labels
 
 
 def _splitter(spec, image_shape):
@@ -201,23 +212,6 @@ def _warn_if_scaled(dataset, split):
     for element in dataset.take(1):
         images, views, _ = split(element)
         warn_if_scaled((images if views is None else views[0]).numpy())
-
-
-def warn_if_scaled(images):
-    """Warns about images that use a small part of 0 to 255, the range of pixels everywhere, or lie
-    outside it."""
-    low, high = (images.min(), images.max()) if images.size else (0, 255)
-    outside = low < -1 or high > 256  # what resizing makes of black and white lies between
-    if not outside and not use_small_part(low, high):
-        return
-    advice = "map them to that range"
-    if low >= 0 and not outside:
-        advice = "multiply them by 255" if high <= 1 else f"multiply them by 255 / {high:.6g}"
-    warnings.warn(
-        f"Pixels should go from 0 to 255, but these images use {low:.6g} to {high:.6g}: {advice}, "
-        f"or the encoder sees other pictures than you do.",
-        stacklevel=3,
-    )
 
 
 def check_images(images, image_shape):

@@ -20,7 +20,7 @@ def range_warnings(source):
     Returns:
         A list of sentences.
     """
-    reading = source.reading if isinstance(source, FileSource) else AS_STORED
+    reading = source.reading or AS_STORED
     used = {bits: Used(bits) for bits in (8, 16, 32)}
     for i in np.unique(np.linspace(0, len(source) - 1, _SAMPLE).astype(int)):
         if isinstance(source, FileSource):

@@ -7,12 +7,13 @@ imported only where a data set is asked for by its name.
 import dataclasses
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from cueco_tf.data import image_files
-from cueco_tf.data.scan import find
+from cueco_tf.data.scan import Scan, find
 from cueco_tf.settings.presets import PRESETS
 
 
@@ -78,6 +79,7 @@ def _read_list(path):
     return lines
 
 
+@dataclasses.dataclass
 class FileSource:
     """Image files, cut to their central square.
 
@@ -86,15 +88,14 @@ class FileSource:
         image_size: integer.
         crop: float in (0, 1].
         reading: `Reading`. Defaults to pixels as they are stored.
-        scan: `Scan` that found them, or None for a list.
+        scan: `Scan` that found them, or None.
     """
 
-    def __init__(self, paths, image_size, crop, reading=image_files.AS_STORED, scan=None):
-        self.paths = paths
-        self.image_size = image_size
-        self.crop = crop
-        self.reading = reading
-        self.scan = scan
+    paths: Sequence
+    image_size: int
+    crop: float
+    reading: image_files.Reading = image_files.AS_STORED
+    scan: Scan | None = None
 
     def __len__(self):
         return len(self.paths)
@@ -114,11 +115,6 @@ class FileSource:
             known = (path, state and state.st_size, state and state.st_mtime_ns)
             digest.update(repr(known).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
-
-    def record(self):
-        """How the files were read, and of a folder what was taken and left: a dict for JSON."""
-        known = {"reading": dataclasses.asdict(self.reading)}
-        return known | ({"images": self.scan.record()} if self.scan else {})
 
     def load(self, start, stop):
         """Decodes the images of a range.
@@ -140,13 +136,9 @@ class FileSource:
 
 
 class _Arrays:
-    """What images that are held as arrays have in common: no file of their own."""
+    """Images that are held as arrays, of pixels as the encoder takes them."""
 
-    scan = None
-
-    def record(self):
-        """See `FileSource.record`: arrays hold pixels as the encoder takes them."""
-        return {}
+    reading = scan = None
 
 
 class ArrayFile(_Arrays):

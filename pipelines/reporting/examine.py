@@ -27,7 +27,7 @@ _PAIRED_EACH = 10
 _MOMENTS = (0, 50, 100)  # percent of training
 
 
-def examine(folder, run, split, class_names, evaluation, images=()):
+def examine(folder, run, split, class_names, evaluation):
     """Computes all that the report shows.
 
     Args:
@@ -36,7 +36,6 @@ def examine(folder, run, split, class_names, evaluation, images=()):
         split: the split of images to look at.
         class_names: tuple, or None without labels.
         evaluation: a dict of scores, or None to take those of the run's summary.
-        images: lines that say what was taken from a folder and what was left.
 
     Returns:
         `Findings`.
@@ -79,7 +78,6 @@ def examine(folder, run, split, class_names, evaluation, images=()):
         similarity=similarity,
         similarity_sample=len(paired),
         count=len(split),
-        images=tuple(images),
     )
 
 

@@ -240,6 +240,46 @@ def test_a_tfds_set_can_be_cut_to_some_classes(jpeg_set):
     assert sorted(split.labels) == sorted(expected) and len(expected) > 0
 
 
+def test_tfds_images_without_a_label_have_none(tmp_path, cifar):
+    import tensorflow_datasets as sets
+
+    known = [0, -1, 1, -1, 1]
+    examples = [
+        (
+            i,
+            {
+                "image": np.asarray(Image.fromarray(cifar.train.images[i]).resize((99, 80))),
+                "label": k,
+            },
+        )
+        for i, k in enumerate(known)
+    ]
+    builder = sets.dataset_builders.store_as_tfds_dataset(
+        name="half_labelled",
+        version="1.0.0",
+        data_dir=tmp_path,
+        features=sets.features.FeaturesDict(
+            {
+                "image": sets.features.Image(encoding_format="jpeg"),
+                "label": sets.features.ClassLabel(names=["a", "b"]),
+            }
+        ),
+        split_datasets={"train": examples},
+    )
+    split = tfds.extract(builder, "train", ("a", "b"), None, 64)
+    assert sorted(split.labels) == sorted(known) and len(split.labelled()) == 3
+    assert sorted(tfds.extract(builder, "train", ("a", "b"), ("b",), 64).labels) == [0, 0]
+
+
+def test_a_holdout_holds_images_that_can_be_scored(tmp_path):
+    for i in range(20):
+        folder = tmp_path / "ab"[i % 2] if i < 12 else tmp_path
+        folder.mkdir(exist_ok=True)
+        picture(np.random.default_rng(i), 40, 40).save(folder / f"{i:02}.png")
+    held = data.load(f"folder:{tmp_path}", holdout=0.3)
+    assert (held.test.labels >= 0).all() and (held.train.labels < 0).sum() == 8
+
+
 def test_loading_says_nothing_when_all_is_well(tmp_path):
     for name in ("a.png", "b.png"):
         picture(np.random.default_rng(0), 40, 40).save(tmp_path / name)

@@ -633,7 +633,7 @@ def test_a_folder_says_what_is_taken_and_what_is_left(digits_export, photos, tmp
     out = tmp_path / "out.npz"
     assert run(digits_export, folder, "--output", out) == 3
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"Images of {folder}: 15 (9 .png, 3 .jpg, 2 .")
+    assert lines[0].startswith(f"Images of {folder}: 15 (8 .png, 3 .jpg, 2 .")
     assert "hidden or service folders: 1 (.ipynb_checkpoints); 1 .heic, 1 .txt (no " in lines[
         1
     ] or ("1 .txt, 1 .heic (no image format that is read here)" in lines[1])
