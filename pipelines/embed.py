@@ -217,7 +217,8 @@ def _finish(options, side_file, export, source, part):
     if source.reading is not None:
         origin["reading"] = dataclasses.asdict(source.reading)
     if source.scan is not None:
-        origin["images"] = source.scan.record()
+        # Without examples: an archive's comment holds 64 KB.
+        origin["images"] = {**source.scan.record(), "left": source.scan.left.counts()}
     with copies(options.copy_to, source, part, export.num_clusters):
         write_file(options.output, part, source.name, origin)
     with embeddings_kept(side_file):

@@ -108,10 +108,12 @@ def find(folder):
         if entry.name.startswith("."):
             left.add("hidden files", printable(entry.name))
         elif suffix in formats:
-            paths.append(entry.path)
+            paths.append(entry.path.replace(os.sep, "\0"))
         else:
-            left.add_suffix(printable(suffix) or "without a suffix", printable(entry.name))
-    paths.sort(key=lambda path: path.replace(os.sep, "\0"))  # part by part
+            left.add_suffix(printable(suffix) or "no suffix", printable(entry.name))
+    paths.sort()  # part by part, for no other character comes before this one
+    for i, path in enumerate(paths):  # in place: keys beside a million paths cost 100 MB
+        paths[i] = path.replace("\0", os.sep)
     return Scan(folder, _as_array(paths), left)
 
 

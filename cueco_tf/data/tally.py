@@ -5,7 +5,7 @@ import os
 
 _NAMED, _KEPT = 3, 10  # examples that are named in a line, and that are kept
 _LISTED = 6  # suffixes that a line names
-_DIFFERENT = 50  # suffixes that are counted each
+_DIFFERENT, _LONGEST = 50, 16  # suffixes that are counted each; their letters
 
 
 class Left:
@@ -30,7 +30,11 @@ class Left:
     def add_suffix(self, suffix, example):
         """Counts a file that is left for its suffix, of which there may be any number."""
         rare = suffix not in self.reasons and len(self.reasons) >= _DIFFERENT
-        self.add("with yet other suffixes" if rare else suffix, example)
+        self.add("other suffixes" if rare or len(suffix) > _LONGEST else suffix, example)
+
+    def counts(self):
+        """How often each reason is one: a dict, small however many files there are."""
+        return {why: known["count"] for why, known in self.reasons.items()}
 
     def __str__(self):
         suffixes = {why: each for why, each in self.reasons.items() if why.startswith(".")}

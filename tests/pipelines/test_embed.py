@@ -634,12 +634,10 @@ def test_a_folder_says_what_is_taken_and_what_is_left(digits_export, photos, tmp
     assert run(digits_export, folder, "--output", out) == 3
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"Images of {folder}: 15 (8 .png, 3 .jpg, 2 .")
-    assert "hidden or service folders: 1 (.ipynb_checkpoints); 1 .heic, 1 .txt (no " in lines[
-        1
-    ] or ("1 .txt, 1 .heic (no image format that is read here)" in lines[1])
+    assert "hidden or service folders: 1 (.ipynb_checkpoints); 1 ." in lines[1]
     images = read_file(out)[1]["images"]
-    assert images["taken"] == 15 and images["left"][".heic"]["count"] == 1
-    assert images["left"]["hidden or service folders"]["examples"] == [".ipynb_checkpoints"]
+    assert images["taken"] == 15
+    assert images["left"] == {"hidden or service folders": 1, ".heic": 1, ".txt": 1}
 
 
 def test_one_long_path_costs_its_own_length(digits_export, digits, tmp_path):
