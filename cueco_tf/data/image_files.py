@@ -92,9 +92,8 @@ def examine(path, reading=AS_STORED):
     Raises:
         Exception: of any kind, for a file that is no readable image.
     """
-    with _opened(path, reading) as image:
+    with _opened(path, reading) as (image, bits):
         width, height = _upright_size(image)
-        bits = _bits(image)
         image.draft("RGB", (1, 1))
         image.load()
         low, high = _extremes(image, bits)
@@ -115,8 +114,8 @@ def crops(path, boxes, size, reading=AS_STORED):
     Returns:
         uint8 `(len(boxes), size, size, 3)`.
     """
-    with _opened(path, reading) as image:
-        return _cut(image, boxes, size, reading)
+    with _opened(path, reading) as (image, bits):
+        return _cut(image, bits, boxes, size, reading)
 
 
 def central_boxes(aspects, share=EVALUATION_CROP):
@@ -141,18 +140,19 @@ def central_crop(path, size, share=EVALUATION_CROP, reading=AS_STORED):
     Raises:
         Exception: of any kind, for a file that is no readable image.
     """
-    with _opened(path, reading) as image:
+    with _opened(path, reading) as (image, bits):
         width, height = _upright_size(image)
-        return _cut(image, central_boxes([height / width], share), size, reading)[0]
+        return _cut(image, bits, central_boxes([height / width], share), size, reading)[0]
 
 
 @contextlib.contextmanager
 def _opened(path, reading):
-    """The image in a file, as `Image.open` opens it, held to the limit of pixels."""
+    """The image in a file, as `Image.open` opens it, held to the limit of pixels, and the bits of
+    its pixels."""
     with PILLOWS_LIMIT.of(int(reading.max_megapixels * 1e6)):
         try:
             with Image.open(path) as image:
-                yield image
+                yield image, _bits(image)
         except Image.DecompressionBombError as error:
             raise ValueError(
                 f"more than {reading.max_megapixels:g} megapixels, the limit of --max-megapixels"
@@ -168,11 +168,10 @@ def _upright_size(image):
     return (height, width) if image.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
 
 
-def _cut(image, boxes, size, reading):
+def _cut(image, bits, boxes, size, reading):
     # A JPEG decodes to an eighth, a quarter or half its size where even the smallest crop then
     # still has enough pixels.
     smallest = min(min(box[2] - box[0], box[3] - box[1]) for box in boxes)
-    bits = _bits(image)
     image.draft("RGB", (int(size / smallest) + 1,) * 2)
     image = _to_rgb(ImageOps.exif_transpose(image), bits, reading)
     height, width = image.height, image.width

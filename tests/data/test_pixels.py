@@ -1,7 +1,9 @@
 """What the numbers in files mean, and how many of them a file may hold."""
 
+import struct
 import threading
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -56,6 +58,32 @@ def test_colours_and_transparency_are_scaled_alike(tmp_path):
     crop = central_crop(save(tmp_path / "clear.png", clear), 16, 1.0, Reading((0, 15)))
     np.testing.assert_array_equal(crop[8:], colours[8:] * 17)
     assert crop[:7].min() == 255
+
+
+@pytest.mark.parametrize("colour, channels", [(2, 3), (6, 4)], ids=["RGB", "RGBA"])
+def test_colours_of_sixteen_bits_are_known_as_such(tmp_path, colour, channels):
+    """Pillow writes none, so the file is made by hand."""
+    pixels = np.repeat((4095 * RAMP).round().astype(">u2")[..., None], channels, axis=-1)
+    pixels[..., 3:] = 0xFFFF
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", 16, 16, 16, colour, 0, 0, 0)
+    parts = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    path = tmp_path / "deep.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+            for kind, content in parts
+        )
+    )
+    look = examine(path)
+    assert (look.bits, look.low) == (16, 0) and 3800 < look.high < 4096
+    assert seen(path).max() < 16
+    # Of each pixel Pillow keeps the upper eight bits: sixteen steps from black to white.
+    np.testing.assert_allclose(seen(path, pixel_range=(0, 4095)), WHOLE, atol=18)
 
 
 def test_files_of_eight_bits_keep_theirs_beside_deeper_ones(tmp_path):
