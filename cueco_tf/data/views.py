@@ -125,8 +125,6 @@ def from_dataset(
         raise ValueError("The dataset never ends: pass `steps_per_epoch` to `fit`.")
     if length == 0:
         raise ValueError("The dataset is empty: there is nothing to train on.")
-    if num_classes is None and split(dataset.element_spec)[2] is not None:
-        warn_of_unused_labels()
     _warn_if_scaled(dataset, split)
     if steps_per_epoch is None and length > 0:
         steps_per_epoch = length
@@ -164,7 +162,10 @@ def _checked(labels, size, num_classes):
         return tf.fill((size,), UNLABELLED)
 
     def check(labels, size):
-        return check_labels(labels, size, num_classes).astype(np.int32)
+        labels = check_labels(labels, size, num_classes)
+        if num_classes is None:
+            warn_of_unused(labels)
+        return labels.astype(np.int32)
 
     labels = tf.numpy_function(check, (labels, size), tf.int32)
     labels.set_shape((None,))
@@ -200,18 +201,22 @@ def _splitter(spec, image_shape):
     )
 
 
-def warn_of_unused_labels():
-    """Warns that labels are given to a model that has no probe."""
-    warnings.warn(
-        "The labels are not used: the model was made without `num_classes`, so it trains no probe.",
-        stacklevel=5,
-    )
+def warn_of_unused(labels):
+    """Warns where there are labels for a model that has no probe."""
+    if (labels != UNLABELLED).any():
+        warnings.warn(
+            "The labels are not used: the model was made without `num_classes`, so it trains no "
+            "probe.",
+            stacklevel=6,
+        )
 
 
 def _warn_if_scaled(dataset, split):
     for element in dataset.take(1):
         images, views, _ = split(element)
-        warn_if_scaled((images if views is None else views[0]).numpy())
+        pixels = (images if views is None else views[0]).numpy()
+        if views is None or pixels.max() <= 1:  # views may be as dark as augmentation makes them
+            warn_if_scaled(pixels)
 
 
 def check_images(images, image_shape):

@@ -13,7 +13,7 @@ from cueco_tf.data.views import (
     check_images,
     from_arrays,
     from_dataset,
-    warn_of_unused_labels,
+    warn_of_unused,
 )
 from cueco_tf.distributed.replicas import ReplicatedModel, own_part, share_out
 from cueco_tf.methods.health import FiniteMonitor
@@ -196,9 +196,10 @@ class TwoViewModel(ReplicatedModel):
     def _check_labels(self, images, labels):
         if labels is None:
             return None
+        labels = check_labels(labels, len(images), self.num_classes)
         if self.num_classes is None:
-            warn_of_unused_labels()
-        return check_labels(labels, len(images), self.num_classes)
+            warn_of_unused(labels)
+        return labels
 
     def _set_length(self, first_step, epochs, steps_per_epoch):
         total = self._given_steps
