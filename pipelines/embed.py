@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 from cueco_tf.export.reading import ExportError, cores, map_in_order, read_export
-from pipelines.command import UsageError, add_data_dir, check_parent, fail, parser_of, reason
+from cueco_tf.ownership import InUseError, check_free
+from cueco_tf.process import command, fail
+from pipelines.command import UsageError, add_data_dir, check_parent, parser_of, reason
 
 _DESCRIPTION = """\
 Turns images into embeddings and clusters with an exported encoder. Needs ONNX Runtime, NumPy,
@@ -79,10 +81,11 @@ def build_parser():
     return parser
 
 
+@command
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
-    from cueco_tf.embedding.part_file import PartFile
+    from cueco_tf.embedding.part_file import PartError, PartFile
     from cueco_tf.embedding.sources import SourceError, open_source
 
     side_file = options.output.with_name(f"{options.output.name}.skipped.csv")
@@ -100,14 +103,21 @@ def main(argv=None):
         part = PartFile(options.output, export.embedding_dim, job)
         _embed(encoder, source, part, options.threads)
         skipped = _finish(options, side_file, export, source, part)
-    except (UsageError, ExportError, SourceError) as error:
+    except (UsageError, ExportError, SourceError, InUseError) as error:
         return fail(error)
+    except PartError as error:
+        part.remove()
+        return fail(f"{options.output} was not written: {error}. Embed again, from the beginning.")
     except OSError as error:
         if part is not None:
             part.remove()
         return fail(f"{options.output} was not written: {reason(error)}")
     except KeyboardInterrupt:
         return fail("stopped. The same command goes on from the last finished block.", 130)
+    finally:
+        if part is not None:
+            with contextlib.suppress(OSError):
+                part.close()
     if skipped:
         print(f"Skipped {skipped:,} of {len(source):,} images: see {side_file}", file=sys.stderr)
     return 3 if skipped else 0
@@ -131,6 +141,8 @@ def _check_options(options):
         raise UsageError(f"{folder} exists. Choose a new folder for --copy-to.")
     if folder is not None:
         check_parent("--copy-to", folder)
+    for path in filter(None, (output, folder)):
+        check_free(path)
 
 
 def _reading(options, export):
@@ -206,7 +218,7 @@ def _finish(options, side_file, export, source, part):
     from cueco_tf.embedding.copies import copies, embeddings_kept
     from cueco_tf.embedding.embeddings_file import write_file, write_skipped
 
-    part.close()
+    part.check(len(source))
     if not part.rows:
         reasons = list(part.skipped())
         part.remove()

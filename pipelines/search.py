@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from cueco_tf.export.reading import ExportError, read_export
-from pipelines.command import fail, parser_of, reason
+from cueco_tf.process import command, fail
+from pipelines.command import parser_of, reason
 
 _DESCRIPTION = """\
 Finds the images nearest to a query image among those of a file of embeddings, by cosine. Prints a
@@ -47,6 +48,7 @@ def build_parser():
     return parser
 
 
+@command
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)

@@ -6,14 +6,15 @@ imported only where a data set is asked for by its name.
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from cueco_tf.data import image_files
+from cueco_tf.data.presence import MissingError, check_there
 from cueco_tf.data.scan import Scan, find
+from cueco_tf.process import import_tensorflow
 from cueco_tf.settings.presets import PRESETS
 
 
@@ -223,9 +224,12 @@ class DatasetArray(_Arrays):
 
 
 def _open_dataset(name, image_size, crop, data_dir, split, reading):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
+        check_there(name, data_dir)
+        import_tensorflow()
         from cueco_tf.data import sets, splits
+    except MissingError as error:
+        raise SourceError(str(error)) from error
     except ImportError as error:
         raise SourceError(
             f"There is no folder or file {name}, and the data set of that name needs TensorFlow, "

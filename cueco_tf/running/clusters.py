@@ -13,7 +13,6 @@ from cueco_tf.parts.clusters import seeding_trials, spherical_kmeans
 from cueco_tf.running.run_folder import RunError
 from cueco_tf.storage import write_atomically
 
-FILE = "clusters.npz"
 LEARNT, KMEANS = "centroids", "k-means of z"  # what the clusters are
 _MOST_IMAGES = 50_000  # a random sample: the similarities to all clusters are held at once
 _PER_CLASS, _UNKNOWN = 10, 100
@@ -61,7 +60,7 @@ def make_clusters(folder, model, train, seed):
         with open(path, "wb") as file:
             np.savez(file, directions=ops.convert_to_numpy(directions))
 
-    write_atomically(folder.path / FILE, write)
+    write_atomically(folder.clusters, write)
 
 
 def read_clusters(folder, model):
@@ -80,7 +79,7 @@ def read_clusters(folder, model):
     own = model.directions()
     if own is not None:
         return Clusters(ops.convert_to_numpy(own), LEARNT, bool(model.directions_trained))
-    path = folder.path / FILE
+    path = folder.clusters
     if not path.exists():
         return None
     try:

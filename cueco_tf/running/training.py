@@ -32,8 +32,8 @@ _RAW_LIMIT = 5_000_000  # numbers in the training images
 _SUMMARISED = ("loss", "usage_entropy", "dead_clusters")  # of the last epoch, where they are
 
 
-def train(config, folder, data_dir, resume, workers):
-    """Trains a run, or goes on with it, and scores it.
+def train(config, folder, data_dir, resume, workers, stop=None):
+    """Trains a run, or goes on with it, and scores it. The chief's process owns the folder.
 
     Args:
         config: `RunConfig`, the run's own where it is to be resumed.
@@ -41,6 +41,7 @@ def train(config, folder, data_dir, resume, workers):
         data_dir: where TensorFlow Datasets keeps its sets, or None.
         resume: whether to go on with the run in the folder, if there is one.
         workers: `Workers`; the chief's configuration, folder and `resume` count.
+        stop: `StopSignal` not yet entered, or None for one of signals alone.
 
     Returns:
         The exit code: 0 when finished, 128 + the signal's number when stopped by SIGINT or SIGTERM.
@@ -65,7 +66,7 @@ def train(config, folder, data_dir, resume, workers):
     if workers.is_chief:
         _introduce(config, images, model, folder)
 
-    with StopSignal() as stop:
+    with stop or StopSignal() as stop:
         progress = Progress(config)
         callbacks = _callbacks(config, images, folder, progress, stop, workers)
         if int(model.step.numpy()) % config.steps_per_epoch:
@@ -74,10 +75,9 @@ def train(config, folder, data_dir, resume, workers):
             _fit(model, config, images.train, callbacks)
         except Interrupted:
             progress.close()
-            received = stop.received or signal.SIGTERM  # another worker may have got it
             if workers.is_chief:
-                _say_how_to_go_on(received, model, folder, data_dir)
-            return 128 + received
+                _say_how_to_go_on(stop.received, model, folder, data_dir)
+            return 128 + (stop.received or signal.SIGTERM)  # another worker may have got it
         finally:
             progress.close()
             for callback in callbacks:
@@ -143,7 +143,7 @@ def _open(folder, config, model, resume):
 
 def _callbacks(config, images, folder, progress, stop, workers):
     """What watches and records the run: nearly all of it the chief's."""
-    together = StopTogether(workers, lambda: stop.received is not None)
+    together = StopTogether(workers, stop.requested)
     if not workers.is_chief:
         return [together]
     monitors = []
@@ -194,8 +194,9 @@ def _fit(model, config, split, callbacks):
 
 def _say_how_to_go_on(received, model, folder, data_dir):
     where = ["--run-dir", str(folder.path), *(["--data-dir", data_dir] if data_dir else [])]
+    how = f" by {received.name}" if received else ""
     print(
-        f"Stopped by {received.name}; the state at step {int(model.step.numpy())} is saved. Go on "
+        f"Stopped{how}; the state at step {int(model.step.numpy())} is saved. Go on "
         f"with: python -m cueco_tf.train {shlex.join(where)} --resume"
     )
 

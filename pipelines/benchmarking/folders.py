@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from cueco_tf.export.reading import cores
+from cueco_tf.process import import_tensorflow
 from pipelines.benchmarking.measuring import Findings, alternate, pipeline_rate
 
 ROUNDS = 5
@@ -27,6 +28,7 @@ def add_options(parser):
 
 def measure(options):
     """Runs the comparison; the folder is removed afterwards."""
+    import_tensorflow()
     from cueco_tf import data
 
     with tempfile.TemporaryDirectory() as folder:

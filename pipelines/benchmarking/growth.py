@@ -12,6 +12,7 @@ import multiprocessing
 import statistics
 import time
 
+from cueco_tf.process import import_tensorflow
 from pipelines.benchmarking import bare_step
 from pipelines.benchmarking.measuring import Findings, alternate, peak_memory
 
@@ -81,6 +82,7 @@ def _grown(former, size):
 
 
 def _model(queue_size, num_clusters, _):
+    import_tensorflow()
     import keras
 
     from cueco_tf import CueCo

@@ -586,7 +586,7 @@ def test_a_machine_without_tensorflow_embeds_and_searches(digits_export, photos,
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
     packages = re.search(
-        r"pip install (onnxruntime numpy pillow tqdm)", (ROOT / "README.md").read_text()
+        r"pip install (onnxruntime numpy pillow tqdm filelock)", (ROOT / "README.md").read_text()
     )
     install = [python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt"]
     done = subprocess.run(
