@@ -22,6 +22,7 @@ COMMANDS = (
     "growth",
     "views",
     "folders",
+    "many-files",
     "precision",
     "start-up",
     "inference",

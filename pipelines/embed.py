@@ -1,6 +1,7 @@
 """Turns images into embeddings with an exported encoder, without TensorFlow."""
 
 import contextlib
+import dataclasses
 import errno
 import importlib.util
 import shutil
@@ -63,6 +64,19 @@ def build_parser():
     parser.add_argument(
         "--split", choices=("train", "test"), help="of a data set (default: test, if there is one)"
     )
+    parser.add_argument(
+        "--pixel-range",
+        metavar=("LOW", "HIGH"),
+        nargs=2,
+        type=float,
+        help="pixels that are black and white in the files (default: as in the encoder's training)",
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        metavar="X",
+        type=float,
+        help="larger image files are skipped (default: as in the encoder's training)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
     return parser
 
@@ -79,10 +93,11 @@ def main(argv=None):
     try:
         _check_options(options)
         export = read_export(options.export)
+        reading = _reading(options, export)
         encoder = export.encoder()
-        source = open_source(
-            options.source, export.image_size, export.crop, options.data_dir, options.split
-        )
+        where = options.data_dir, options.split
+        source = open_source(options.source, export.image_size, export.crop, *where, reading)
+        _introduce(source)
         job = f"{export.sha256} {encoder.batch_size} {source.fingerprint()}"
         _check_space(options.output, source, export.embedding_dim)
         part = PartFile(options.output, export.embedding_dim, job)
@@ -130,10 +145,33 @@ def _check_options(options):
         check_free(path)
 
 
+def _reading(options, export):
+    """The `Reading` of the export's run, with what is given in its place."""
+    from cueco_tf.data.image_files import Reading
+
+    given = {"pixel_range": options.pixel_range, "max_megapixels": options.max_megapixels}
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Reading(**(export.reading | given))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _introduce(source):
+    """Says what is taken from a folder and what is left, and what is odd about the pixels."""
+    from cueco_tf.embedding.range_check import range_warnings
+
+    for line in source.scan.lines() if source.scan else ():
+        print(line)
+    for sentence in range_warnings(source):
+        print(f"warning: {sentence}", file=sys.stderr)
+
+
 def _check_space(output, source, dim):
     """Raises OSError before any work when the disk cannot hold the result and what leads to it."""
     row = 4 * dim + 20
-    needed = len(source) * (2 * row + 4 * len(source.name(len(source) - 1)))
+    names = sum(len(source.name(i)) + 1 for i in range(len(source)))
+    needed = len(source) * 2 * row + names
     free = shutil.disk_usage(output.parent).free
     if free < needed:
         raise OSError(
@@ -188,6 +226,11 @@ def _finish(options, side_file, export, source, part):
             f"Not one of {len(source):,} images could be read. The first: {': '.join(reasons[0])}"
         )
     origin = {"export": options.export, "sha256": export.sha256}
+    if source.reading is not None:
+        origin["reading"] = dataclasses.asdict(source.reading)
+    if source.scan is not None:
+        # Without examples: an archive's comment holds 64 KB.
+        origin["images"] = {**source.scan.record(), "left": source.scan.left.counts()}
     with copies(options.copy_to, source, part, export.num_clusters):
         write_file(options.output, part, source.name, origin)
     with embeddings_kept(side_file):

@@ -12,6 +12,7 @@ from cueco_tf.ownership import own
 from cueco_tf.process import command, fail, import_tensorflow, seeded
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunFolder
+from cueco_tf.settings.choices import LABELS
 from cueco_tf.settings.fields import ConfigError
 from cueco_tf.settings.run import RunConfig
 from cueco_tf.storage import remove_partials
@@ -55,6 +56,12 @@ def build_parser():
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder")
     parser.add_argument("--embeddings", metavar="FILE.npz", help="score these features instead")
     parser.add_argument("--dataset", metavar="NAME", help="default: the run's own")
+    parser.add_argument(
+        "--labels",
+        choices=LABELS,
+        help="of --dataset folder:PATH: whether its sub-folders are classes (default: what it "
+        "looks like, which is said)",
+    )
     add_data_dir(parser)
     parser.add_argument(
         "--protocol", choices=("fast", "sgd"), default="fast", help="of the linear evaluation"
@@ -141,15 +148,7 @@ def _task_of_run(options):
     folder = RunFolder(Path(options.run))
     config = folder.read_config()
     dataset = options.dataset or config.dataset
-    try:
-        RunConfig.for_dataset(dataset)
-    except ConfigError as error:
-        raise EvaluationError(str(error)) from error
-    if dataset == config.dataset and config.num_classes is None:
-        raise EvaluationError(
-            f"The run's data set, {dataset}, has no labels, so there is nothing to score. Choose a "
-            f"labelled one with --dataset."
-        )
+    _check_dataset(config, dataset, options.labels)
     folder.check_begun()
     check_there(dataset, options.data_dir)
     return lambda: _score_run(folder, config, dataset, options)
@@ -168,13 +167,29 @@ def _score_run(folder, config, dataset, options):
     if dataset == config.dataset:
         images = data.load_for(config, options.data_dir)
     else:
-        images = data.load(dataset, options.data_dir, config.image_size)
+        how = dict(labels=options.labels, reading=data.reading_of(config))
+        images = data.load(dataset, options.data_dir, config.image_size, **how)
     if images.test is None:
         raise EvaluationError(f"{dataset} has no labels. Choose a labelled set with --dataset.")
     try:
         return _score(run, images, options)
     except tf.errors.OpError as error:  # of a network, or of a file that is gone
         raise EvaluationError(in_one_line(error)) from error
+
+
+def _check_dataset(config, dataset, labels):
+    """Raises EvaluationError where a data set cannot be one to score a run on."""
+    try:
+        RunConfig.for_dataset(dataset, labels=labels)
+    except ConfigError as error:
+        raise EvaluationError(str(error)) from error
+    if dataset == config.dataset and labels not in (None, config.labels):
+        raise EvaluationError(f"--labels {labels} is not how the run was trained: leave it out.")
+    if dataset == config.dataset and config.num_classes is None:
+        raise EvaluationError(
+            f"The run's data set, {dataset}, has no labels, so there is nothing to score. Choose a "
+            f"labelled one with --dataset."
+        )
 
 
 def _score(run, images, options):
@@ -193,8 +208,8 @@ def _score(run, images, options):
         "holdout": config.holdout if dataset == config.dataset else 0.0,
         "protocol": options.protocol,
         "seed": options.seed,
-        "train_samples": len(images.train),
-        "test_samples": len(images.test),
+        "train_samples": len(images.train.labelled()),
+        "test_samples": len(images.test.labelled()),
         "num_classes": images.num_classes,
     }
     if (own := run.model.directions()) is not None:

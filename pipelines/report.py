@@ -1,6 +1,7 @@
 """Makes a page to look at a run: `python -m pipelines.report RUN`."""
 
 import contextlib
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -127,6 +128,8 @@ def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES)
     target = folder.path / "report"
     with new_folder(target) as partial:
         findings = examine(folder, run, split, images.class_names, evaluation)
+        if images.scan is not None:
+            findings = dataclasses.replace(findings, images=images.scan.lines())
         print("Drawing ...")
         figures = plots.draw(findings)
         for name, figure in figures.items():

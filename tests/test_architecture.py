@@ -77,6 +77,9 @@ AGAINST_THE_GRAIN = {}
 # Imported without TensorFlow, as are all commands; a package stands for what is in it.
 LIGHT = (
     "cueco_tf.data.image_files",
+    "cueco_tf.data.labels",
+    "cueco_tf.data.layout",
+    "cueco_tf.data.scan",
     "cueco_tf.data.presence",
     "cueco_tf.distributed.environment",
     "cueco_tf.distributed.supervisor",

@@ -8,7 +8,8 @@ everything where it was: on a GPU its recorded launches are replayed as they are
 import numpy as np
 import tensorflow as tf
 
-from cueco_tf.data.views import UNLABELLED, epoch_order, places_of
+from cueco_tf.data.labels import UNLABELLED
+from cueco_tf.data.views import epoch_order, places_of
 
 LARGEST = 4 * 2**30  # bytes: CIFAR takes 150 MB, and the networks need the rest
 

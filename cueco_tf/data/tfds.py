@@ -1,5 +1,6 @@
 """Data sets of TensorFlow Datasets."""
 
+import dataclasses
 import os
 from importlib import resources
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cueco_tf.data import image_files
+from cueco_tf.data.image_files import AS_STORED
+from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.data.presence import MissingError, check_there
+from cueco_tf.data.scan import scan
 from cueco_tf.data.splits import (
     LARGE_SIZE,
     SMALL,
@@ -27,7 +30,7 @@ def imagenet100_classes():
     return tuple(sorted(text.split()))
 
 
-def load_tfds(name, tfds_name, data_dir, image_size, classes=None):
+def load_tfds(name, tfds_name, data_dir, image_size, classes=None, reading=AS_STORED):
     """Loads a TensorFlow Datasets set.
 
     Args:
@@ -36,6 +39,7 @@ def load_tfds(name, tfds_name, data_dir, image_size, classes=None):
         data_dir: where TFDS keeps its sets, or None for the environment's or its own place.
         image_size: integer, the height and width to train at, or None for the native size.
         classes: the names of the classes to keep, which then get these numbers; None for all.
+        reading: `Reading` of images that become files.
 
     Returns:
         `ImageSet`.
@@ -71,8 +75,11 @@ def load_tfds(name, tfds_name, data_dir, image_size, classes=None):
         train, test = (_tfds_arrays(builder, split, names, image_size) for split in splits)
     else:
         size = image_size or LARGE_SIZE
-        train, test = (extract(builder, split, names, classes, size) for split in splits)
-    return ImageSet(name, train, test if names else None, classes or names)
+        train, test = (extract(builder, split, names, classes, size, reading) for split in splits)
+    splits = train, test
+    if names is None or not all((each.labels != UNLABELLED).any() for each in splits):
+        return ImageSet(name, dataclasses.replace(train, labels=None), None, None)
+    return ImageSet(name, train, test, classes or names)
 
 
 def _prepared_builder(name, tfds_name, data_dir):
@@ -118,7 +125,7 @@ def _anyone(holder):
     return True
 
 
-def extract(builder, split, names, classes, image_size):
+def extract(builder, split, names, classes, image_size, reading=AS_STORED):
     """Writes the encoded images of a TFDS split out as files, once, and returns them as a split.
 
     TFDS keeps images in record files that can only be read in order. As files they can be shuffled
@@ -131,11 +138,11 @@ def extract(builder, split, names, classes, image_size):
         names: its class names, or None without labels.
         classes: the names of the classes to keep, which then get these numbers; None for all.
         image_size: integer, the height and width to train at.
+        reading: `Reading` of the files.
 
     Returns:
         `FileSplit`.
     """
-    number = {name: i for i, name in enumerate(classes or names or ())}
     wanted = "" if classes is None else f"-{len(classes)}-classes"
     safe = "".join(c if c.isalnum() else "_" for c in split)
     target = Path(builder.data_dir, f"cueco_tf_files{wanted}", safe)
@@ -143,27 +150,28 @@ def extract(builder, split, names, classes, image_size):
         with own(target, waits_for=_anyone):
             if not target.exists():
                 with new_folder(target) as partial:
-                    _unpack(builder, split, names, number, partial)
-    found, _ = image_files.scan(target)
+                    _unpack(builder, split, names, classes, partial)
+    found = scan(target, reading)
     labels = None
     if names:
-        labels = np.array([int(image.path.stem.split("-")[1]) for image in found], np.int32)
-    return FileSplit.of(found, labels, image_size)
+        stems = (Path(path).stem.split("-") for path in found.paths)
+        labels = np.array([int(stem[1]) if stem[1:] else UNLABELLED for stem in stems], np.int32)
+    return FileSplit.of(found, labels, image_size, reading)
 
 
-def _unpack(builder, split, names, number, folder):
-    """Writes the images of a split into a folder; `number` tells the classes to keep."""
+def _unpack(builder, split, names, classes, folder):
+    """Writes the images of a split, or those of some classes, into a folder."""
     import tensorflow_datasets as tfds
 
+    number = {name: i for i, name in enumerate(classes or names or ())}
     dataset = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
     total = builder.info.splits[split].num_examples
     title = f"Unpacking {builder.name} {split}"
     done = 0
     for i, example in enumerate(tqdm(tfds.as_numpy(dataset), title, total, unit="image")):
-        if names and example["label"] < 0:
-            raise DataError(f"The split {split} of {builder.name} has no labels.")
-        name = names[example["label"]] if names else None
-        if name is None or name in number:
+        known = names and example["label"] != UNLABELLED
+        name = names[example["label"]] if known else None
+        if name in number or (name is None and classes is None):
             kind = "png" if example["image"].startswith(b"\x89PNG") else "jpg"
             label = "" if name is None else f"-{number[name]}"
             (folder / f"{i:08d}{label}.{kind}").write_bytes(example["image"])

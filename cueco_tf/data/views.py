@@ -16,7 +16,9 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-UNLABELLED = -1
+from cueco_tf.data.labels import UNLABELLED, check_kind, check_labels
+from cueco_tf.data.pixels import warn_if_scaled
+
 WHOLE = (0, 1, 1)
 
 
@@ -94,11 +96,21 @@ def epoch_order(epoch, count, seed, places=None):
     )
 
 
-def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoch=None, part=WHOLE):
+def from_dataset(
+    dataset,
+    augment,
+    image_shape,
+    seed,
+    first_step,
+    steps_per_epoch=None,
+    part=WHOLE,
+    num_classes=None,
+):
     """Batches from a user's batched `tf.data.Dataset`, which yields the same on all workers.
 
-    Its elements may be images; `(images, labels)`, the second of rank 1; `(view1, view2)`, the
-    second of rank 4; or `((view1, view2), labels)`. Ready-made views pass through untouched.
+    Its elements may be images; `(images, labels)`, the second of rank 1 or `(n, 1)`; `(view1,
+    view2)`, the second of rank 4; or `((view1, view2), labels)`. Ready-made views pass through
+    untouched. Labels are checked batch by batch (`labels.check_labels`).
 
     Returns:
         `(dataset, steps_per_epoch)`; the latter is None when nothing tells how long an epoch is.
@@ -116,13 +128,7 @@ def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoc
     _warn_if_scaled(dataset, split)
     if steps_per_epoch is None and length > 0:
         steps_per_epoch = length
-    if steps_per_epoch is None:
-        # An epoch's end cannot be foreseen, so steps cannot be counted across epochs; this counter
-        # draws anew each time the data set is iterated.
-        counter = tf.data.Dataset.random(seed=seed + first_step, rerandomize_each_iteration=True)
-        numbered = tf.data.Dataset.zip(counter, dataset)
-    else:
-        numbered = dataset.repeat().enumerate(first_step)
+    numbered = _numbered(dataset, seed, first_step, steps_per_epoch)
 
     def batch(number, element):
         images, views, labels = split(element)
@@ -132,13 +138,38 @@ def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoc
             views = _views_at(augment, images, (tf.constant(seed, tf.int64), number), places)
         elif part != WHOLE:
             views = tuple(tf.gather(view, places) for view in views)
-        if labels is None:
-            labels = tf.fill((size,), UNLABELLED)
-        labels = tf.cast(tf.reshape(labels, (-1,)), tf.int32)
+        labels = _checked(labels, size, num_classes)
         return views, tf.gather(labels, places[:own])
 
     batches = numbered.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE), steps_per_epoch
+
+
+def _numbered(dataset, seed, first_step, steps_per_epoch):
+    """A data set of `(number of the step, element)`; without end where epochs have a length."""
+    if steps_per_epoch is not None:
+        return dataset.repeat().enumerate(first_step)
+    # An epoch's end cannot be foreseen, so steps cannot be counted across epochs; this counter
+    # draws anew each time the data set is iterated.
+    counter = tf.data.Dataset.random(seed=seed + first_step, rerandomize_each_iteration=True)
+    return tf.data.Dataset.zip(counter, dataset)
+
+
+def _checked(labels, size, num_classes):
+    """The labels of a batch, int32 `(size,)`, -1 where there are none; bad ones end the pipeline,
+    whatever the step would make of them."""
+    if labels is None:
+        return tf.fill((size,), UNLABELLED)
+
+    def check(labels, size):
+        labels = check_labels(labels, size, num_classes)
+        if num_classes is None:
+            warn_of_unused(labels)
+        return labels.astype(np.int32)
+
+    labels = tf.numpy_function(check, (labels, size), tf.int32)
+    labels.set_shape((None,))
+    return labels
 
 
 def _splitter(spec, image_shape):
@@ -156,11 +187,12 @@ def _splitter(spec, image_shape):
         first, second = spec
         if is_images(first) and is_images(second):
             return lambda element: (None, element, None)
-        if is_images(first) and rank(second) in (0, 1):
-            return lambda element: (element[0], None, element[1])
         pair = isinstance(first, tuple) and len(first) == 2 and all(map(is_images, first))
-        if pair and rank(second) in (0, 1):
-            return lambda element: (None, element[0], element[1])
+        if (pair or is_images(first)) and rank(second) in (1, 2):
+            check_kind(tuple(second.shape), np.dtype(second.dtype.as_numpy_dtype))
+            if pair:
+                return lambda element: (None, element[0], element[1])
+            return lambda element: (element[0], None, element[1])
     shape = "x".join(str(size) for size in image_shape)
     raise ValueError(
         f"The dataset should yield batches of {shape} images, (images, labels), (view1, view2) or "
@@ -169,24 +201,22 @@ def _splitter(spec, image_shape):
     )
 
 
-def _warn_if_scaled(dataset, split):
-    spec = dataset.element_spec
-    while isinstance(spec, tuple):
-        spec = spec[0]
-    if spec.dtype.is_floating:
-        for element in dataset.take(1):
-            images, views, _ = split(element)
-            warn_if_scaled((images if views is None else views[0]).numpy())
-
-
-def warn_if_scaled(images):
-    """Warns about float images that never exceed 1: pixels go from 0 to 255 everywhere."""
-    if np.issubdtype(images.dtype, np.floating) and images.size and images.max() <= 1:
+def warn_of_unused(labels):
+    """Warns where there are labels for a model that has no probe."""
+    if (labels != UNLABELLED).any():
         warnings.warn(
-            f"Pixels should go from 0 to 255, but these float images never exceed "
-            f"{images.max():.3g}: multiply them by 255, or the encoder sees black images.",
-            stacklevel=3,
+            "The labels are not used: the model was made without `num_classes`, so it trains no "
+            "probe.",
+            stacklevel=6,
         )
+
+
+def _warn_if_scaled(dataset, split):
+    for element in dataset.take(1):
+        images, views, _ = split(element)
+        pixels = (images if views is None else views[0]).numpy()
+        if views is None or pixels.max() <= 1:  # views may be as dark as augmentation makes them
+            warn_if_scaled(pixels)
 
 
 def check_images(images, image_shape):

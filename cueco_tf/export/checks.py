@@ -90,14 +90,15 @@ def price(exact, reduced, images):
         in the same cluster, and by precision the images a second and, with labels, k-NN accuracy.
     """
     encoders = {"float32": exact, "reduced": reduced}
-    train = images.train.sample(_KNN_TRAIN)
+    labelled = images.train if images.test is None else images.train.labelled()
+    train = labelled.sample(_KNN_TRAIN)
     _encode(encoders, train.sample(512), Counter())  # warms up
     seconds = Counter()
     measured = outputs = _encode(encoders, train, seconds)
     rates = {name: round(len(train) / seconds[name], 1) for name in encoders}
     figures = {"images_per_second": rates}
     if images.test is not None:
-        test = images.test.sample(_KNN_TEST)
+        test = images.test.labelled().sample(_KNN_TEST)
         measured = _encode(encoders, test, Counter())
         figures["knn_top1"] = {
             name: knn_accuracy(

@@ -49,6 +49,10 @@ def describe(run, run_path, name, precision, crop, opset, machine):
             "image_size": run.config.image_size,
             "crop": crop,
             "resize": "bilinear",
+            "reading": {
+                "pixel_range": run.config.pixel_range,
+                "max_megapixels": run.config.max_megapixels,
+            },
         },
         "outputs": _outputs(dim),
         "embedding_dim": dim,

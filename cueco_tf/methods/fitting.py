@@ -6,8 +6,15 @@ import keras
 import tensorflow as tf
 
 from cueco_tf.data.augment import TwoViews
+from cueco_tf.data.decoding import in_one_line
+from cueco_tf.data.labels import check_labels
 from cueco_tf.data.resident import Resident, can_reside
-from cueco_tf.data.views import check_images, from_arrays, from_dataset
+from cueco_tf.data.views import (
+    check_images,
+    from_arrays,
+    from_dataset,
+    warn_of_unused,
+)
 from cueco_tf.distributed.replicas import ReplicatedModel, own_part, share_out
 from cueco_tf.methods.health import FiniteMonitor
 
@@ -103,22 +110,26 @@ class TwoViewModel(ReplicatedModel):
             steps_per_epoch = steps_per_epoch or whole_epoch
         self._set_length(first_step, epochs - initial_epoch, steps_per_epoch)
         self.count_from(first_step, steps_per_epoch)
-        return super().fit(
-            batches,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=[*self.monitors(), *(callbacks or [])],
-            shuffle=False,  # the batches come shuffled
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-        )
+        try:
+            return super().fit(
+                batches,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=[*self.monitors(), *(callbacks or [])],
+                shuffle=False,  # the batches come shuffled
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+            )
+        except tf.errors.InvalidArgumentError as error:  # with a page of TensorFlow's trace
+            if "ValueError: Labels should" not in error.message:
+                raise
+            raise ValueError(in_one_line(error)) from None
 
     def _from_dataset(self, dataset, first_step, steps_per_epoch):
         self._let_go()
         part = own_part(self.distribute_strategy)
-        batches, steps_per_epoch = from_dataset(
-            dataset, self.augment, self.image_shape, self.seed, first_step, steps_per_epoch, part
-        )
+        given = self.augment, self.image_shape, self.seed, first_step, steps_per_epoch
+        batches, steps_per_epoch = from_dataset(dataset, *given, part, self.num_classes)
         return share_out(self.distribute_strategy, batches), steps_per_epoch
 
     def _from_arrays(self, images, labels, batch_size, on_device, first_step):
@@ -185,15 +196,9 @@ class TwoViewModel(ReplicatedModel):
     def _check_labels(self, images, labels):
         if labels is None:
             return None
-        labels = tf.convert_to_tensor(labels).numpy().reshape(-1)
-        if len(labels) != len(images):
-            raise ValueError(f"Received {len(images)} images, but {len(labels)} labels.")
-        if labels.dtype.kind not in "iu":
-            raise ValueError(f"Labels should be integers. Received dtype: {labels.dtype}")
-        if self.num_classes is not None and labels.max() >= self.num_classes:
-            raise ValueError(
-                f"Labels should be below num_classes={self.num_classes}. Received: {labels.max()}"
-            )
+        labels = check_labels(labels, len(images), self.num_classes)
+        if self.num_classes is None:
+            warn_of_unused(labels)
         return labels
 
     def _set_length(self, first_step, epochs, steps_per_epoch):

@@ -150,7 +150,8 @@ def _callbacks(config, images, folder, progress, stop, workers):
         return [together]
     monitors = []
     if images.test is not None:
-        sample = images.train.sample(_MONITOR_TRAIN), images.test.sample(_MONITOR_TEST)
+        splits = (images.train, _MONITOR_TRAIN), (images.test, _MONITOR_TEST)
+        sample = [split.labelled().sample(most) for split, most in splits]
         every = max(1, config.epochs // _MONITORED)
         monitors = [KnnMonitor(*sample, every, config.epochs)]
     recorder = RunRecorder(folder, config, together.agreed)
@@ -210,9 +211,10 @@ def _finish(config, images, model, folder):
     scores = {name: None for name in SCORES if own or not name.startswith("centroid_")}
     if images.test is not None:
         print("Scoring the frozen features ...")
-        train, test = images.train.sample(_SCORED_TRAIN), images.test.sample(_SCORED_TEST)
-        scores |= scoring.score_clusters(model, test)
+        splits = (images.train, _SCORED_TRAIN), (images.test, _SCORED_TEST)
+        train, test = (split.labelled().sample(most) for split, most in splits)
         try:
+            scores |= scoring.score_clusters(model, test)
             scores |= scoring.score_network(encoder, train, test, config.seed)
             if isinstance(images.train, data.ArraySplit) and images.train.images.size <= _RAW_LIMIT:
                 pixels = scoring.pixel_network(config.image_size)
@@ -227,6 +229,7 @@ def _finish(config, images, model, folder):
         "holdout": config.holdout,
         "epochs": config.epochs,
         **{name: last[name] for name in _SUMMARISED if last.get(name) is not None},
+        **({"images": images.scan.record()} if images.scan else {}),
     }
     folder.write_summary(summary)
     print(f"\n{score_table(summary)}\n")

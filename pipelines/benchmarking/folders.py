@@ -56,7 +56,7 @@ def _compare(split, options):
 
     size, batch_size = options.image_size, options.batch_size
     recipe = TwoViews.for_image_size(size)
-    paths = tf.data.Dataset.from_tensor_slices(split.paths).shuffle(len(split)).repeat()
+    paths = tf.data.Dataset.from_tensor_slices(list(split.paths)).shuffle(len(split)).repeat()
     numbered = paths.batch(batch_size).enumerate()
     pipelines = {
         "tf.image": numbered.map(_plain(recipe, size), 2).prefetch(2),
