@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cueco_tf import train
+from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.embedding.part_file import PartError, PartFile
 from cueco_tf.export.reading import Outputs
 from cueco_tf.ownership import own
@@ -50,9 +51,9 @@ def test_embeds_of_one_output_leave_every_row_once(digits_export, many, tmp_path
             last = err.strip().splitlines()[-1]
             in_use = f"error: {out} is in use: process {winner.pid} on "
             assert last.startswith((in_use, f"error: {out} exists")), err
-    with np.load(out, allow_pickle=False) as file:
-        assert file["paths"].tolist() == [f"{source}#{i}" for i in range(count)]
-        assert len(file["embeddings"]) == count and file["embeddings"].any(axis=1).all()
+    rows, _ = read_file(out)
+    assert rows["paths"].tolist() == [f"{source}#{i}" for i in range(count)]
+    assert len(rows["embeddings"]) == count and rows["embeddings"].any(axis=1).all()
     assert names(tmp_path) == ["many.npy", "out.npz"]
 
 
@@ -202,7 +203,7 @@ def test_skipped_images_count_once(digits_export, digits, tmp_path):
     (folder / "2.png").write_bytes(b"broken")
     out = tmp_path / "o.npz"
     assert embed.main([str(digits_export), str(folder), "--output", str(out)]) == 3
-    with np.load(out) as file:
-        assert [Path(path).name for path in file["paths"]] == ["0.png", "1.png", "3.png", "4.png"]
+    paths = read_file(out)[0]["paths"]
+    assert [Path(path).name for path in paths] == ["0.png", "1.png", "3.png", "4.png"]
     with open(tmp_path / "o.npz.skipped.csv") as file:
         assert [Path(row["path"]).name for row in csv.DictReader(file)] == ["2.png"]
