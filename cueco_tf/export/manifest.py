@@ -55,6 +55,7 @@ def describe(run, run_path, name, precision, crop, opset, machine):
         "clusters": len(run.clusters.directions),
         "clusters_are": run.clusters.are,
         "clusters_trained": run.clusters.trained,
+        "clusters_used": (run.summary or {}).get("clusters_used"),
         "how_to_load": _HOW_TO_LOAD,
         "scores": {
             "summary": run.summary,

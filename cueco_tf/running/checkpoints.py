@@ -15,7 +15,8 @@ import numpy as np
 
 from cueco_tf.storage import write_atomically
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+_UNSETTLED = 2  # the same without the settled clusters, the last weights, which training ends with
 _HEADER = "header"
 
 
@@ -187,7 +188,9 @@ def _read(path):
 
 
 def _assign(path, header, arrays, variables):
-    if header["format_version"] != FORMAT_VERSION:
+    if header["format_version"] == _UNSETTLED:
+        variables = {name: variables[name] for name in variables if name in arrays}
+    elif header["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} is of format {header['format_version']}, this version of cueco_tf reads "
             f"{FORMAT_VERSION}. Resume with the version that wrote it."

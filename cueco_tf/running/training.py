@@ -188,7 +188,16 @@ def _fit(model, config, split, callbacks):
             steps_per_epoch=per_epoch - done,
             callbacks=callbacks,
             verbose=0,
+            settle=False,  # `_finish` does, in a resumed run as well
         )
+
+
+def _in_words(model, clusters):
+    """How many clusters the encoder that is kept makes use of."""
+    count, used = clusters["clusters"], clusters["clusters_used"]
+    if used is None:
+        return f"Clusters:   none of {count} has started: {model.waits_for()}"
+    return f"Clusters:   the training images use {used} of {count}"
 
 
 def _say_how_to_go_on(received, model, folder, data_dir):
@@ -203,7 +212,7 @@ def _finish(config, images, model, folder):
     """Saves the encoder, scores it and prints the table."""
     encoder = to_stock_layers(model.encoder)
     save_network(folder.encoder, encoder)
-    make_clusters(folder, model, images.train, config.seed)
+    clusters = make_clusters(folder, model, images.train, config.seed)
     own = model.directions() is not None
     scores = {name: None for name in SCORES if own or not name.startswith("centroid_")}
     if images.test is not None:
@@ -224,10 +233,11 @@ def _finish(config, images, model, folder):
         "dataset": config.dataset,
         "holdout": config.holdout,
         "epochs": config.epochs,
+        **clusters,
         **{name: last[name] for name in _SUMMARISED if last.get(name) is not None},
     }
     folder.write_summary(summary)
-    print(f"\n{score_table(summary)}\n")
+    print(f"\n{score_table(summary)}\n\n{_in_words(model, clusters)}")
     print(
         f"Run folder: {folder.path}\n"
         f'Encoder:    cueco_tf.load_encoder("{folder.path}")(images) -> features '
