@@ -62,6 +62,7 @@ def _read(arguments):
 def _train(request, config, cluster):
     """Trains, and returns the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     import tensorflow as tf  # only after everything that is cheap has been checked
 
     from cueco_tf.data.decoding import in_one_line

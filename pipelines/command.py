@@ -74,9 +74,10 @@ def reason(error):
 
 
 def quiet_tensorflow():
-    """Keeps TensorFlow's notes and warnings from the screen, its errors not. Call it before
-    TensorFlow is imported, here or in a child process."""
+    """Keeps TensorFlow's notes and warnings from the screen, its errors not, and Keras to
+    TensorFlow. Call it before these are imported, here or in a child process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 

@@ -21,14 +21,23 @@ MODULES = {
 # A room of `cueco_tf` (a package or a module at its top) and the rooms that it may import, within
 # functions too. Parts, data and settings know no method.
 ROOMS = {
+    "backend": set(),
     "lazy": set(),
     "storage": set(),
     "gpu": set(),
     "settings": set(),
     "distributed": {"settings"},
-    "parts": {"settings"},
+    "parts": {"backend", "settings"},
     "data": {"lazy", "parts", "settings"},
-    "methods": {"data", "distributed", "evaluation", "parts", "settings", "storage"},
+    "methods": {
+        "backend",
+        "data",
+        "distributed",
+        "evaluation",
+        "parts",
+        "settings",
+        "storage",
+    },
     "evaluation": {"data", "lazy", "parts", "settings"},
     "running": {
         "data",
@@ -64,6 +73,7 @@ AGAINST_THE_GRAIN = {}
 
 # Imported without TensorFlow, as are all commands; a package stands for what is in it.
 LIGHT = (
+    "cueco_tf.backend",
     "cueco_tf.data.image_files",
     "cueco_tf.distributed.environment",
     "cueco_tf.distributed.supervisor",

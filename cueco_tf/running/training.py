@@ -52,8 +52,11 @@ def train(config, folder, data_dir, resume, workers):
     images = _load(config, data_dir, workers)
     if config.train_images is None:  # else it is that of a run which was begun earlier
         config = _completed(config, images, workers)
-    with workers.strategy.scope():
-        model = build_model(config)
+    try:
+        with workers.strategy.scope():
+            model = build_model(config)
+    except ValueError as error:  # of what Keras is set to
+        raise RunError(str(error)) from error
 
     def open_folder():
         if workers.is_chief:
