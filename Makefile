@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help train test lint clean
+.PHONY: help train test docs lint clean
 
 help:
 	@echo "make train   set up, train CueCo on the digits (no download) and print its scores"
 	@echo "make test    set up and run all tests"
+	@echo "make docs    build the documentation: docs/_build/index.html"
 	@echo "make lint    check format and style"
 	@echo "make clean   remove the virtual environment and the digits run"
 
@@ -21,9 +22,12 @@ train: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+docs: .venv/installed
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --builder html docs docs/_build
+
 lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf .venv runs/digits
+	rm -rf .venv runs/digits docs/_build

@@ -35,8 +35,8 @@ linear   fast: multinomial logistic regression on cached features; its regularis
          weight decay) on resized crops and flips; a GPU helps
 online   the probe that was trained beside the encoder; only on the run's own data set
 NMI, ACC, ARI   k-means on the L2-normalised test embeddings, k = number of classes, the mean of
-         ten, each the best of ten starts; and the same three for the run's own centroids,
-         where its method has such
+         ten, each the best of ten starts; the same for the projections z, which some papers
+         cluster; and for the run's own centroids, where its method has such
 
 Raw pixels and a randomly initialised encoder are scored beside the run: a learned encoder has to
 beat both. Scores in the file are fractions.
@@ -192,6 +192,7 @@ def _score(run, images, options):
         print(f"Scoring {BASELINES.get(prefix, 'the run')} on {dataset} ...", flush=True)
         found = _score_network(network, images, options)
         scores |= {prefix + name: value for name, value in found.items()}
+    scores |= scoring.score_projections(run.model, images.test, images.num_classes, options.seed)
     scores |= scoring.score_clusters(run.model, images.test)
     if dataset != config.dataset:
         scores["online_top1"] = None  # the probe knows other classes

@@ -9,18 +9,20 @@ import time
 from pathlib import Path
 
 from cueco_tf.running.run_folder import RunError
-from pipelines.reproducing.paper_tables import SCALES, cells
+from cueco_tf.settings.methods import METHODS
+from pipelines.reproducing.paper_tables import SCALES, TABLES, cells
 from pipelines.reproducing.study import StudyError, read_trials
 from pipelines.reproducing.table_writer import write_table
 
 _DESCRIPTION = """\
-Trains the cells of one of the paper's tables, evaluates them and writes the table as Markdown and
-CSV, the paper's figures beside ours; or trains a grid of options and compares them.
+Trains the cells of one of the paper's tables, evaluates them and writes the table as Markdown, CSV
+and a figure, the paper's figures beside ours; or trains a grid of options and compares them.
 
-  python -m pipelines.reproduce table3 --scale smoke          digits; minutes
-  python -m pipelines.reproduce table3 --scale cpu            ResNet-10 width 16; two hours on two
-                                                              CPU cores
+  python -m pipelines.reproduce table1 --scale smoke          digits, all methods; minutes
+  python -m pipelines.reproduce table1 --scale cpu            CIFAR-100, ResNet-10 width 16, all
+                                                              methods; hours on two CPU cores
   python -m pipelines.reproduce table1 --scale paper          ResNet-18, 1000 epochs; GPU days
+  python -m pipelines.reproduce table2 --scale cpu --methods moco_v2 byol cueco
   python -m pipelines.reproduce study GRID.json --hours 8     see study --help
 
 Each run is an ordinary one in its own folder, trained in a process of its own, once for each seed.
@@ -49,12 +51,6 @@ Exit codes: 0 done, or the hours are over; 1 a run failed; 2 a wrong value, a mi
 or a run of another configuration; 130/143 stopped and saved.
 """
 
-_TITLES = {
-    "table1": "linear evaluation of CueCo: CIFAR-10, CIFAR-100, ImageNet-100",
-    "table2": "clustering by CueCo: CIFAR-10, CIFAR-100",
-    "table3": "ablation of the three losses: CIFAR-100",
-}
-
 
 def build_parser():
     """The command line."""
@@ -76,9 +72,9 @@ def build_parser():
         prog="python -m pipelines.reproduce", description=_DESCRIPTION, **raw
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for table, title in _TITLES.items():
+    for table, title in TABLES.items():
         one = commands.add_parser(table, help=title, description=title, parents=[common], **raw)
-        _add_table_options(one)
+        _add_table_options(one, table)
     study = commands.add_parser(
         "study", help="a grid of options", description=_STUDY, parents=[common], **raw
     )
@@ -93,13 +89,30 @@ def build_parser():
     return parser
 
 
-def _add_table_options(parser):
-    parser.add_argument("--scale", choices=SCALES, required=True)
+def _add_table_options(parser, table):
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        required=True,
+        help="paper: ResNet-18 on the paper's data sets; cpu: CIFAR-100, ResNet-10 of width 16; "
+        "smoke: digits",
+    )
+    if table != "table3":
+        parser.add_argument(
+            "--methods",
+            nargs="+",
+            choices=METHODS,
+            metavar="NAME",
+            help=f"the rows: {', '.join(METHODS)} (default: the paper's at its scale, else all)",
+        )
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1], metavar="N", help="default: 0 1"
     )
     parser.add_argument(
-        "--epochs", type=int, metavar="N", help="default: 1000 (paper), 10 (cpu), 20 (smoke)"
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="default: 1000, on ImageNet-100 400 (paper), 10 (cpu), 20 (smoke)",
     )
 
 
@@ -117,6 +130,9 @@ def main(argv=None):
                 parser.error("--epochs should be at least 1")
             if len(set(options.seeds)) < len(options.seeds):
                 parser.error(f"--seeds should differ from each other. Received: {options.seeds}")
+            methods = getattr(options, "methods", None) or ()
+            if len(set(methods)) < len(methods):
+                parser.error(f"--methods should differ. Received: {' '.join(methods)}")
             code, paths = _table(options)
     except (StudyError, RunError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -132,7 +148,9 @@ def main(argv=None):
 
 def _table(options):
     """Does the cells of a table; returns the exit code and the files written."""
-    wanted = cells(options.command, options.scale, options.seeds, options.runs, options.epochs)
+    methods = getattr(options, "methods", None)
+    given = options.seeds, options.runs, options.epochs, methods
+    wanted = cells(options.command, options.scale, *given)
     where = ("--data-dir", options.data_dir) if options.data_dir else ()
     for cell in wanted:
         cell.check()

@@ -34,9 +34,9 @@ def _solarise_layer():
 class TwoViews:
     """The random augmentation: call it with images and a seed to get two views.
 
-    Each view goes through a resized crop, a horizontal flip, colour jitter, a change to gray and a
-    Gaussian blur, each with its own probability; solarisation is for the second view alone (BYOL).
-    Values are clipped once, at the end.
+    Each view goes through a resized crop, a horizontal flip, colour jitter, a change to gray, a
+    Gaussian blur and solarisation, each with its own probability; those of blur and solarisation
+    may differ between the views (BYOL). Values are clipped once, at the end.
 
     Args:
         crop_scale: (least, most) share of the image's area that a crop covers, in (0, 1].
@@ -50,12 +50,14 @@ class TwoViews:
         gray: probability of a gray image. Defaults to 0.2.
         blur: probability of a blur with a standard deviation of 0.1 to 2 pixels. Defaults to 0.
         solarise: probability that the second view is solarised. Defaults to 0.
+        first_blur: the first view's own probability of a blur. Defaults to None: the same.
+        first_solarise: probability that the first view is solarised. Defaults to 0.
 
     Raises:
         ValueError: for a probability outside [0, 1] or a range that is empty or out of bounds.
 
     References: MoCo-v2, https://arxiv.org/abs/2003.04297; BYOL, https://arxiv.org/abs/2006.07733,
-    appendix B.
+    appendix B and table 6.
     """
 
     crop_scale: tuple = (0.2, 1.0)
@@ -66,13 +68,16 @@ class TwoViews:
     gray: float = 0.2
     blur: float = 0.0
     solarise: float = 0.0
+    first_blur: float | None = None
+    first_solarise: float = 0.0
 
     def __post_init__(self):
         for name in ("crop_scale", "crop_ratio", "jitter"):
             object.__setattr__(self, name, tuple(float(v) for v in getattr(self, name)))
-        for name in ("flip", "jitter_probability", "gray", "blur", "solarise"):
+        probabilities = ("flip", "jitter_probability", "gray", "blur", "solarise")
+        for name in (*probabilities, "first_blur", "first_solarise"):
             value = getattr(self, name)
-            if not 0 <= value <= 1:
+            if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"`{name}` should lie in [0, 1]. Received: {name}={value}")
         least, most = self.crop_scale
         if not 0 < least <= most <= 1:
@@ -195,8 +200,10 @@ class TwoViews:
         left, right = tf.where(flipped, right, left), tf.where(flipped, left, right)
         rows = sampling(top, bottom, height)  # (batch, height, height)
         columns = sampling(left, right, width)  # (batch, width, width)
-        if self.blur > 0:
-            sigma = tf.where(blur < self.blur, 0.1 + 1.9 * sigma, 1e-3)
+        first_blur = self.blur if self.first_blur is None else self.first_blur
+        blurred, solarised = ((first_blur, self.first_solarise), (self.blur, self.solarise))[view]
+        if blurred > 0:
+            sigma = tf.where(blur < blurred, 0.1 + 1.9 * sigma, 1e-3)
             rows = blurring(sigma, height) @ rows
             columns = blurring(sigma, width) @ columns
 
@@ -207,8 +214,8 @@ class TwoViews:
         mixing, offset = self._colours(tf.reduce_mean(pixels, axis=2), jitter, gray)
         pixels = tf.clip_by_value(mixing @ pixels + offset[:, None, None], 0.0, 255.0)
         view_images = tf.transpose(tf.reshape(pixels, (count, 3, height, width)), (0, 2, 3, 1))
-        if self.solarise > 0 and view == 1:
-            chosen = (solarise < self.solarise)[:, None, None, None]
+        if solarised > 0:
+            chosen = (solarise < solarised)[:, None, None, None]
             view_images = tf.where(chosen, _solarise_layer()(view_images), view_images)
         return view_images
 

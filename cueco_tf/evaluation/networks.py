@@ -79,10 +79,32 @@ def score_clusters(model, test):
     if model.directions() is not None:
         scores |= dict.fromkeys(("centroid_nmi", "centroid_acc", "centroid_ari"))
     if model.directions() is not None and model.directions_trained:
-        z = evaluation.normalize(to_stock_layers(model.head).predict(h, verbose=0))
+        z = _projections(model, h)
         own = evaluation.clustering_scores(test.labels, model.nearest(z))
         scores |= {f"centroid_{name}": value for name, value in own.items()}
     return scores
+
+
+def score_projections(model, test, num_clusters, seed=0):
+    """How well k-means on a method's projections z agrees with the labels of a test split.
+
+    Args:
+        model: the method, such as `CueCo`.
+        test: labelled split.
+        num_clusters: integer >= 2.
+        seed: integer, defaults to 0.
+
+    Returns:
+        A dict of floats: `z_nmi`, `z_acc`, `z_ari`, as in `evaluation.kmeans_scores`.
+    """
+    h = features(without_xla(to_stock_layers(model.encoder)), test)
+    scores = evaluation.kmeans_scores(_projections(model, h), test.labels, num_clusters, seed)
+    return {f"z_{name}": value for name, value in scores.items()}
+
+
+def _projections(model, h):
+    """z of features h: `(n, projection_dim)`, L2-normalised."""
+    return evaluation.normalize(to_stock_layers(model.head).predict(h, verbose=0))
 
 
 def train_linear_classifier(

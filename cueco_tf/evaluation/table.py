@@ -10,6 +10,9 @@ SCORES = {
     "nmi": "NMI",
     "acc": "ACC",
     "ari": "ARI",
+    "z_nmi": "NMI of z",
+    "z_acc": "ACC of z",
+    "z_ari": "ARI of z",
     "centroid_nmi": "NMI, own centroids",
     "centroid_acc": "ACC, own centroids",
     "centroid_ari": "ARI, own centroids",
@@ -45,5 +48,7 @@ def score_table(scores):
         if any(value is not None for value in values):
             cells = (f"{'-' if v is None else format(100 * v, '.1f'):>16}" for v in values)
             lines.append(f"{title:22}" + "".join(cells))
-    lines.append("NMI, ACC, ARI: k-means on the features, k = number of classes; the mean of ten.")
+    lines.append(
+        "NMI, ACC, ARI: k-means, k = number of classes, the mean of ten; of the features or of z."
+    )
     return "\n".join(lines)

@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from cueco_tf.data.augment import TwoViews
-from cueco_tf.methods.views import UnlikeViews
 from cueco_tf.parts.optimizers import LARS, SGD
 from cueco_tf.parts.resnet import build_encoder
 
@@ -67,14 +66,10 @@ def fit_to_devices(config):
 
 
 def build_views(config):
-    """The augmentation of a resolved configuration: `TwoViews`, or `UnlikeViews` where the first
-    view has probabilities of its own."""
+    """The augmentation of a resolved configuration: `TwoViews`."""
     names = ("crop_scale", "flip", "jitter", "gray", "blur", "solarise")
-    given = {name: getattr(config, name) for name in names}
-    first_blur = config.blur if config.first_blur is None else config.first_blur
-    if (first_blur, config.first_solarise) == (config.blur, 0):
-        return TwoViews(**given)
-    return UnlikeViews(**given, first_blur=first_blur, first_solarise=config.first_solarise)
+    given = {name: getattr(config, name) for name in (*names, "first_blur", "first_solarise")}
+    return TwoViews(**given)
 
 
 @contextlib.contextmanager

@@ -25,8 +25,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
     def call(self, inputs, training=None, mask=None):
         """Normalises `inputs` `(batch, ..., channels)`, which keep shape and dtype; in training by
         their own statistics, which the moving ones follow."""
-        fused = training and self.trainable and len(inputs.shape) == 4 and not self.synchronized
-        if not fused:
+        images = len(inputs.shape) == 4 and self.axis in (-1, 3) and self.scale and self.center
+        if not (images and training and self.trainable and not self.synchronized):
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs,

@@ -57,7 +57,7 @@ def new_axes(title, xlabel, ylabel, size=(5.2, 3.2)):
 def save_png(figure, path):
     """Writes the figure as a PNG."""
     with matplotlib.rc_context(STYLE):
-        figure.savefig(path, dpi=160, facecolor="white")
+        figure.savefig(path, format="png", dpi=160, facecolor="white")
 
 
 def to_svg(figure, name, title):

@@ -51,7 +51,7 @@ def write_study(trials, stem):
 def _values(group, name):
     """The scores of a variant's finished runs, in %."""
     found = [trial.scores() for trial in group]
-    return [100 * scores[name] for scores in found if scores]
+    return [100 * scores[name] for scores in found if scores and scores.get(name) is not None]
 
 
 def _hours(trial):
@@ -104,10 +104,10 @@ def _cell(group, base, score):
 def _differences(group, base, score):
     """Of a score in %, from the base's run of the same seed."""
     own, others = (
-        {trial.config.seed: trial.scores() for trial in runs if trial.scores()}
+        {trial.config.seed: value for trial in runs for value in _values([trial], score)}
         for runs in (group, base)
     )
-    return [100 * (own[seed][score] - others[seed][score]) for seed in own if seed in others]
+    return [own[seed] - others[seed] for seed in own if seed in others]
 
 
 def _csv(trials):
@@ -116,7 +116,7 @@ def _csv(trials):
     writer.writerow(["variant", "seed", *SCORES, "hours", "command"])
     for trial in trials:
         scores = trial.scores() or {}
-        cells = [f"{scores[name]:.4f}" if name in scores else "" for name in SCORES]
+        cells = ["" if scores.get(name) is None else f"{scores[name]:.4f}" for name in SCORES]
         row = [trial.title, trial.config.seed, *cells, f"{_hours(trial):.3f}", trial.typed()]
         writer.writerow(row)
     return text.getvalue()

@@ -12,10 +12,11 @@ import time
 import pytest
 
 from cueco_tf.settings.command_line import parse
+from cueco_tf.settings.methods import METHODS
 from cueco_tf.settings.run import RunConfig
 from pipelines import reproduce
-from pipelines.reproducing.paper_tables import SCALES, TABLES, cells, rows
-from pipelines.reproducing.table_writer import write_table
+from pipelines.reproducing.paper_tables import ALL_LOSSES, SCALES, TABLES, cells, rows
+from pipelines.reproducing.table_writer import SCORES, write_table
 
 
 def start(*arguments):
@@ -23,33 +24,51 @@ def start(*arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_every_cell_is_an_ordinary_training_command(tmp_path):
-    for table in TABLES:
-        for scale in SCALES:
-            made = cells(table, scale, [3, 4], tmp_path)
-            count = len(rows(table, scale))
-            assert [cell.config.seed for cell in made] == [3] * count + [4] * count
-            assert len({cell.folder.path for cell in made}) == 2 * count
-            for cell in made:
-                command = next(cell.commands())
-                assert str(tmp_path) not in command
-                options = parse(command.split()[3:])
-                given = {name: options[name] for name in options if name in cell.config.flat()}
-                assert RunConfig.for_dataset(**given) == cell.config
-                weights = dict(
-                    zip(("L1", "L2", "L3"), cell.config.settings.loss_weights, strict=True)
-                )
-                assert {name for name, weight in weights.items() if weight} == set(cell.row.losses)
-    paper = cells("table3", "paper", [0], tmp_path)[0]
-    assert paper.config.epochs == 1000 and paper.protocol == "sgd"
-    assert [row.title for row in rows("table1", "smoke")] == ["digits"]
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("table", TABLES)
+def test_every_cell_is_an_ordinary_training_command(table, scale, tmp_path):
+    made = cells(table, scale, [3, 4], tmp_path)
+    count = len(rows(table, scale))
+    assert [cell.config.seed for cell in made] == [3] * count + [4] * count
+    assert len({cell.folder.path for cell in made}) == 2 * count
+    for cell in made:
+        command = next(cell.commands())
+        assert str(tmp_path) not in command
+        options = parse(command.split()[3:])
+        given = {name: options[name] for name in options if name in cell.config.flat()}
+        assert RunConfig.for_dataset(**given) == cell.config
+        assert cell.config.method == cell.row.method
+        if cell.row.method == "cueco":
+            weights = dict(zip(ALL_LOSSES, cell.config.settings.loss_weights, strict=True))
+            assert {name for name, weight in weights.items() if weight} == set(cell.row.losses)
+
+
+def test_the_rows_are_the_papers_or_those_asked_for(tmp_path):
+    paper = {table: rows(table, "paper") for table in TABLES}
+    assert len(paper["table1"]) == 6 * 3 and len(paper["table2"]) == 3 * 2
+    assert all(row.paper for own in paper.values() for row in own)
+    for table in ("table1", "table2"):
+        for scale in ("cpu", "smoke"):
+            assert [row.method for row in rows(table, scale)] == list(METHODS)
+    chosen = rows("table2", "paper", ["byol", "cueco"])
+    assert [row.method for row in chosen] == ["byol", "cueco"] * 2
+    assert chosen[0].others == {"ProPos, NMI / ACC / ARI": "81.7 / 89.4 / 79.0"}
+    cell = next(c for c in cells("table1", "paper", [0], tmp_path) if c.row.dataset == "cifar10")
+    assert cell.config.epochs == 1000 and cell.protocol == "sgd"
+    large = [c for c in cells("table1", "paper", [0], tmp_path) if c.row.dataset == "imagenet100"]
+    assert {c.config.epochs for c in large} == {400}
+    one, other = (
+        {cell.folder.path for cell in cells(table, "cpu", [0], tmp_path)}
+        for table in ("table1", "table3")
+    )
+    assert len(one & other) == 1  # CueCo with all its losses is trained once
 
 
 def put(cell, top1, **fields):
     """A finished run that was evaluated."""
     cell.folder.path.mkdir(parents=True, exist_ok=True)
     cell.folder.summary.write_text("{}")
-    scores = dict.fromkeys(("linear_top1", "knn_top1", "nmi", "acc", "ari"), top1)
+    scores = dict.fromkeys(SCORES["table1"] + SCORES["table3"], top1)
     scores |= {"dataset": cell.config.dataset, "protocol": cell.protocol, "seed": 0, **fields}
     cell.folder.evaluation.write_text(json.dumps(scores))
 
@@ -60,14 +79,15 @@ def test_the_table_tells_differences_from_noise(tmp_path):
     for cell in wanted:
         if cell.row.title in values:
             put(cell, values[cell.row.title][cell.config.seed])
-    markdown, table = write_table("table3", "cpu", wanted, tmp_path)
+    markdown, table, figure = write_table("table3", "cpu", wanted, tmp_path)
     text = markdown.read_text()
     assert "6 of 8 cells done" in text and "not comparable with the paper" in text
-    assert "| L1+L2 | 30.5 ± 0.7 | 66.9 | 30.5 ± 0.7 | 54.6 |" in text
-    lines = {line.split()[1]: line for line in text.splitlines() if line.startswith("- ")}
-    assert "linear top-1 +10.0, NMI" in lines["L1+L2"]
-    assert lines["L1+L3"].count("+0.5 (within the seeds' deviation)") == 5
-    assert lines["L1+L2+L3:"].endswith("not done yet.")
+    ours, paper = " | ".join(["30.5 ± 0.7"] * 5), "66.9 | 54.6 | 34.5 | 14.9 |"
+    assert f"| L1+L2 | {ours} | {' | '.join(['30.5 ± 0.7'] * 3)} | {paper}" in text
+    assert "- cifar100, L1+L2 against L1: linear top-1 +10.0, NMI" in text
+    line = next(line for line in text.splitlines() if "L1+L3 against L1" in line)
+    assert line.count("+0.5 (within the seeds' deviation)") == 8
+    assert "L1+L2+L3 against" not in text and figure.read_bytes().startswith(b"\x89PNG")
     read = list(csv.DictReader(table.open()))
     row = next(row for row in read if (row["row"], row["score"]) == ("L1+L2", "nmi"))
     assert float(row["mean"]) == pytest.approx(30.5) and row["paper"] == "54.6"
@@ -78,8 +98,29 @@ def test_the_table_tells_differences_from_noise(tmp_path):
     assert str(tmp_path) not in text + table.read_text()
 
 
+def test_a_table_of_methods_names_every_protocol(tmp_path):
+    wanted = cells("table1", "cpu", [0, 1], tmp_path / "runs")
+    top1 = {"cueco": 0.4, "moco_v2": 0.3, "byol": 0.45}
+    for cell in wanted:
+        if cell.row.method in top1:
+            put(cell, top1[cell.row.method] + 0.002 * cell.config.seed, online_top1=0.2)
+    markdown, table, _ = write_table("table1", "cpu", wanted, tmp_path)
+    text = markdown.read_text()
+    heads = (
+        "| | linear top-1 | online top-1 | k-NN top-1 | paper, linear top-1 | solo-learn, online |"
+    )
+    assert heads in text
+    assert "| BYOL | 45.1 ± 0.1 | 20.0 ± 0.0 | 45.1 ± 0.1 | 70.18 | 70.46 |" in text
+    assert "| SimCLR | - | - | - | - | 65.78 |" in text  # no row of the paper's table
+    assert "cifar100, CueCo against MoCo-v2: linear top-1 +10.0, online top-1 +0.0" in text
+    assert "CueCo against BYOL: linear top-1 -5.0," in text
+    assert "the fast protocol of" in " ".join(text.split()) and "solo-learn: ResNet-18" in text
+    read = [row for row in csv.DictReader(table.open()) if row["method"] == "vicreg"]
+    assert [row["mean"] for row in read] == [""] * 3 and read[0]["paper"] == "68.54"
+
+
 def test_only_the_right_evaluation_of_a_finished_run_counts(tmp_path):
-    (cell,) = cells("table2", "smoke", [0], tmp_path)
+    (cell,) = cells("table2", "smoke", [0], tmp_path, methods=["cueco"])
     assert cell.scores() is None
     put(cell, 0.5)
     assert cell.scores()["nmi"] == 0.5
@@ -99,34 +140,46 @@ def test_equal_seeds_are_refused(tmp_path, capsys):
     assert stop.value.code == 2 and "--seeds should differ" in capsys.readouterr().err
 
 
+def test_equal_methods_are_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        reproduce.main(["table1", "--scale", "smoke", "--methods", "byol", "byol"])
+    assert stop.value.code == 2 and "--methods should differ" in capsys.readouterr().err
+
+
 @pytest.mark.slow
-def test_a_stopped_table_goes_on_to_the_end(tmp_path):
-    options = ["table2", "--scale", "smoke", "--epochs", "3", "--seeds", "0"]
+def test_a_stopped_table_of_all_methods_goes_on_to_the_end(tmp_path):
+    options = ["table2", "--scale", "smoke", "--epochs", "1", "--seeds", "0"]
     options += ["--runs", tmp_path / "runs", "--output", tmp_path / "results"]
     first = start(*options)
-    run = tmp_path / "runs" / "digits-smoke-3epochs-L1+L2+L3-seed0"
-    while not (run / "metrics.csv").exists():
+    done, under_way = (
+        tmp_path / "runs" / f"digits-smoke-1epochs-{name}-seed0" for name in ("cueco", "moco_v2")
+    )
+    while not (under_way / "config.json").exists():
         assert first.poll() is None, first.communicate()
         time.sleep(0.1)
     first.send_signal(signal.SIGTERM)
     out, err = first.communicate()
     assert first.returncode == 143 and "The same command goes on" in err, out + err
-    assert not (tmp_path / "results").exists()
+    before = (done / "evaluation.json").stat().st_mtime_ns
 
     second = start(*options)
     out, err = second.communicate()
     assert second.returncode == 0, out + err
     text = (tmp_path / "results" / "table2-smoke.md").read_text()
-    scores = json.loads((run / "evaluation.json").read_text())
-    assert f"| digits | {100 * scores['nmi']:.1f} | {100 * scores['acc']:.1f} |" in text
+    assert "7 of 7 cells done" in text
+    for method, kind in METHODS.items():
+        run = tmp_path / "runs" / f"digits-smoke-1epochs-{method}-seed0"
+        scores = json.loads((run / "evaluation.json").read_text())
+        names = ("nmi", "acc", "ari", "z_nmi", "z_acc", "z_ari", "knn_top1")
+        values = " | ".join(f"{100 * scores[name]:.1f}" for name in names)
+        assert f"| {kind.title} | {values} |" in text
     assert "digits in place of the paper's data set" in text and text in out
-    before = (run / "evaluation.json").stat().st_mtime_ns
+    assert before == (done / "evaluation.json").stat().st_mtime_ns
 
-    config = json.loads((run / "config.json").read_text())
+    config = json.loads((done / "config.json").read_text())
     config["settings"]["temperature"] = 0.5
-    (run / "config.json").write_text(json.dumps(config))
+    (done / "config.json").write_text(json.dumps(config))
     third = start(*options[:-1], tmp_path / "none")
     _, err = third.communicate()
     assert third.returncode == 2 and "temperature: the run has 0.5, received 0.2" in err
     assert not (tmp_path / "none").exists()
-    assert before == (run / "evaluation.json").stat().st_mtime_ns

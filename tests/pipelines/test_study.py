@@ -13,7 +13,7 @@ from cueco_tf.settings.command_line import parse
 from cueco_tf.settings.run import RunConfig
 from pipelines.reporting.style import STYLE
 from pipelines.reproducing.study import StudyError, read_trials
-from pipelines.reproducing.study_report import draw_study
+from pipelines.reproducing.study_report import draw_study, write_study
 
 COMMON = {"dataset": "digits", "width": 4, "epochs": 2, "warmup_epochs": 1, "holdout": 0.2}
 
@@ -111,6 +111,22 @@ def test_long_titles_leave_the_plots_their_room(tmp_path):
     boxes = [plot.get_position() for plot in figure.axes]
     assert len(boxes) == 2
     assert all(box.width > 0.35 and box.height * figure.get_figheight() > 3 for box in boxes)
+
+
+def test_methods_with_and_without_clusters_of_their_own_stand_in_one_table(tmp_path):
+    common, variants = {"dataset": "digits"}, [{"method": ["cueco", "moco_v2"]}]
+    trials = read_trials(write(tmp_path / "g.json", common=common, variants=variants), tmp_path)
+    for trial in trials:
+        scores = dict.fromkeys(("knn_top1", "linear_top1", "nmi", "acc", "ari"), 0.5)
+        if trial.config.method == "cueco":
+            scores["centroid_nmi"] = 0.25
+        trial.folder.create(trial.config.resolve(1000, 16, 10))
+        trial.folder.summary.write_text(json.dumps(scores))
+    markdown, table, _ = write_study(trials, tmp_path / "g")
+    text = markdown.read_text()
+    assert f"| method cueco | 1 | {' | '.join(['50.0'] * 5)} | 25.0 | 0.00 |" in text
+    assert f"| method moco_v2 | 1 | {' | '.join(['50.0 (+0.0)'] * 5)} | - | 0.00 |" in text
+    assert [row["centroid_nmi"] for row in csv.DictReader(table.open())] == ["0.2500", ""]
 
 
 @pytest.mark.slow

@@ -1,0 +1,188 @@
+"""Networks that turn images into features: our own, Keras's, and those of users.
+
+Whatever its origin, an encoder takes pixels from 0 to 255 and gives `(n, features)` in float32.
+"""
+
+import importlib
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from cueco_tf.parts.batch_norm import FusedBatchNormalization
+from cueco_tf.parts.resnet import build_encoder
+from cueco_tf.settings.fields import ConfigError
+
+# Keras's own, 0.99, averages over too many steps for short runs.
+_MOMENTUM = 0.9
+
+
+def encoder_of(name, width=64, image_size=32, sync_batchnorm=False, weights=None):
+    """The encoder that an option names.
+
+    Args:
+        name: `"resnet18"` and its like (`build_encoder`); `"keras:NAME"`, a network of
+            `keras.applications` with its preprocessing inside; `"file:PATH.keras"`, a network from
+            pixels 0 to 255 to features that Keras saved; `"python:MODULE:FUNCTION"`, a function of
+            the image size that returns such a network.
+        width: integer >= 1, of `build_encoder`; of no meaning to the others. Defaults to 64.
+        image_size: integer, the height and width of the images. Defaults to 32.
+        sync_batchnorm: whether BatchNormalization takes its statistics over the images of all
+            replicas. Defaults to False.
+        weights: `"imagenet"` for the published ones of a Keras network; the path of a `.keras` file
+            whose network has weights of the same shapes; or None for random ones, or the file's
+            own. Defaults to None.
+
+    Returns:
+        A functional `keras.Model` from images `(n, image_size, image_size, 3)` to float32 features
+        `(n, features)`. BatchNormalization is ours; dropout is left out, for its draws would not be
+        those of the step's number.
+
+    Raises:
+        ConfigError: for what cannot be made, read or loaded; it says what to do.
+    """
+    kind, _, rest = name.partition(":")
+    published = weights == "imagenet"
+    if published and kind != "keras":
+        raise ConfigError("weights", "a run or a .keras file for this encoder", weights)
+    if kind == "keras":
+        network = _keras_network(rest, image_size, "imagenet" if published else None)
+    elif kind == "file":
+        network = read_network(rest, "encoder")
+    elif kind == "python":
+        network = _from_function(rest, image_size)
+    else:
+        network = build_encoder(name, width, image_size, sync_batchnorm=sync_batchnorm)
+    if rest:
+        _check(network, name, image_size)
+        network = _adapted(network, image_size, sync_batchnorm)
+    if weights is not None and not published:
+        _copy_weights(read_network(weights, "weights"), network, weights)
+    return network
+
+
+def read_network(path, option):
+    """A network that Keras saved as a `.keras` file, which is never unpickled.
+
+    Args:
+        path: of the file.
+        option: the option that named it, for the error.
+
+    Raises:
+        ConfigError: for a file that is missing, or no such network.
+    """
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises anything for what it cannot read
+        reason = _line(error) if Path(path).is_file() else "no such file"
+        words = "a .keras file of a network that loads with safe_mode"
+        raise ConfigError(option, words, f"{path} ({reason})") from error
+
+
+def _line(error):
+    return str(error).strip().partition("\n")[0]
+
+
+def _keras_network(name, image_size, weights):
+    make = getattr(keras.applications, name)
+    images = keras.Input((image_size, image_size, 3), name="images")
+    pixels = layers.Rescaling(1.0, dtype="float32")(images)
+    try:
+        return make(
+            include_top=False, weights=weights, input_tensor=_prepared(pixels, name), pooling="avg"
+        )
+    except ValueError as error:  # images too small, say
+        raise ConfigError(
+            "encoder", "a network for this image size", f"{name}: {_line(error)}"
+        ) from error
+    except Exception as error:  # the download's own
+        address = re.search(r"https?://\S+?(?=:? )", f"{error} ")
+        if weights is None or address is None:
+            raise
+        file = address.group().rsplit("/", 1)[-1]
+        place = Path(keras.config.keras_home(), "models", file)
+        words = f"downloadable: without network put {address.group()} at {place}"
+        raise ConfigError("weights", words, "imagenet") from error
+
+
+def _prepared(pixels, name):
+    """Pixels 0 to 255 as a network of `keras.applications` expects them.
+
+    What Keras does to arrays is the same change a pixel, `matrix @ pixel + offset`; so it is found
+    by what becomes of four pixels, and made by stock layers.
+    """
+    own = (vars(module) for module in vars(keras.applications).values() if hasattr(module, name))
+    prepare = next((o["preprocess_input"] for o in own if "preprocess_input" in o), lambda x: x)
+    probes = np.concatenate([np.zeros((1, 3)), np.eye(3)]).astype("float32")
+    black, *basis = np.array(prepare(probes.reshape(4, 1, 1, 3).copy())).reshape(4, 3)
+    matrix = np.stack(basis) - black  # (from, to)
+    if not np.allclose(matrix, np.diag(np.diag(matrix))):
+        pixels = ops.flip(pixels, axis=-1)  # BGR
+        matrix = matrix[::-1]
+    scale, offset = np.diag(matrix), black
+    if np.allclose(scale, 1) and np.allclose(offset, 0):
+        return pixels
+    return layers.Rescaling(scale.tolist(), offset.tolist(), dtype="float32")(pixels)
+
+
+def _from_function(place, image_size):
+    module, _, function = place.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        words = "python:MODULE:FUNCTION that can be imported"
+        raise ConfigError("encoder", words, f"python:{place} ({error})") from error
+    return make(image_size)
+
+
+def _check(network, name, image_size):
+    """Refuses what does not turn such images into features."""
+    if not isinstance(network, keras.Model) or not hasattr(network, "input_shape"):
+        raise ConfigError("encoder", "a built keras.Model", f"{name}: {type(network).__name__}")
+    taken, given = network.input_shape, network.output_shape
+    sizes = (None, image_size)
+    if not (isinstance(taken, tuple) and len(taken) == 4 and taken[3] == 3):
+        raise ConfigError("encoder", "of one input (n, height, width, 3)", f"{name}: {taken}")
+    if taken[1] not in sizes or taken[2] not in sizes:
+        words = f"a network for images of {image_size} pixels"
+        raise ConfigError("encoder", words, f"{name}: {taken}")
+    if not (isinstance(given, tuple) and len(given) == 2 and given[1] is not None):
+        words = "a network that gives features (n, features): end it with global average pooling"
+        raise ConfigError("encoder", words, f"{name}: {given}")
+
+
+def _adapted(network, image_size, synchronized):
+    """The network with our BatchNormalization, what pixels go through in float32, and without
+    dropout; weights included."""
+
+    def own(layer):
+        config = layer.get_config()
+        if isinstance(layer, (layers.Rescaling, layers.Normalization)):
+            config["dtype"] = "float32"  # bfloat16 would round pixels to integers
+        if isinstance(layer, layers.BatchNormalization):
+            config |= dict(momentum=_MOMENTUM, synchronized=synchronized)
+            return FusedBatchNormalization.from_config(config)
+        if isinstance(layer, layers.InputLayer):
+            config["batch_shape"] = (None, image_size, image_size, 3)
+        if "rate" in config and "Dropout" in type(layer).__name__:
+            config["rate"] = 0.0
+        return type(layer).from_config(config)
+
+    copy = keras.models.clone_model(network, clone_function=own)
+    copy.set_weights(network.get_weights())
+    features = layers.Activation("linear", dtype="float32", name="features")(copy.outputs[0])
+    return keras.Model(copy.inputs, features, name=network.name)
+
+
+def _copy_weights(source, network, path):
+    """Weights of one network to another's, in the order of their layers."""
+    given, own = source.get_weights(), network.weights
+    for place, (value, weight) in enumerate(zip(given, own, strict=False)):
+        if value.shape != tuple(weight.shape):
+            words = f"a network whose weight {place} ({weight.path}) is {tuple(weight.shape)}"
+            raise ConfigError("weights", words, f"{path}: {value.shape}")
+    if len(given) != len(own):
+        raise ConfigError("weights", f"a network of {len(own)} weights", f"{path}: {len(given)}")
+    network.set_weights(given)
