@@ -97,8 +97,7 @@ class ReplicatedModel(CompiledModel):
 
     def count_from(self, first_step, per_epoch):
         """Tells the train function which step comes first, and how many an epoch has, or None."""
-        self.first_step = self._next = first_step
-        self._per_epoch, self._done = per_epoch, 0
+        self._next, self._per_epoch, self._done = first_step, per_epoch, 0
 
     def next_steps(self):
         """What the next call of the train function does: the number of its first step, and of how
@@ -107,7 +106,7 @@ class ReplicatedModel(CompiledModel):
         if self._per_epoch is not None:
             left = self._per_epoch - self._done % self._per_epoch
             count = min(self.steps_per_execution, left)
-        self.first_step, self._next, self._done = first, first + count, self._done + count
+        self._next, self._done = first + count, self._done + count
         return first, count
 
     def compiled_step(self, learning=True):

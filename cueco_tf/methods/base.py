@@ -191,7 +191,7 @@ class Method(AssigningModel):
         """As `TwoViewModel.begin`; before the first step slow networks become copies of the others,
         which may have been given other weights since they were made."""
         super().begin(epochs, steps_per_epoch)
-        if self.key_momentum is not None and self.first_step == 0:
+        if self.key_momentum is not None and self.steps_done() == 0:
             self.key_encoder.copy(self.encoder)
             self.key_head.copy(self.head)
 

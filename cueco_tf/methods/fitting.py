@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from cueco_tf.distributed.compiling import refuse
-from cueco_tf.methods.encoders import check_numbers
+from cueco_tf.methods.encoder_checks import check_numbers
 from cueco_tf.methods.held_out import HeldOut
 from cueco_tf.methods.sources import StreamSource, is_stream, source_of, split_off
 from cueco_tf.methods.two_views import TwoViewModel
@@ -109,7 +109,7 @@ class FittingModel(TwoViewModel):
             )
         finally:
             self._held_out = None
-        over = self._given_steps is None or int(self.step) >= self._given_steps
+        over = self._given_steps is None or self.steps_done() >= self._given_steps
         if settle and over and source.again:
             self.finish(source)
         return history
@@ -181,6 +181,7 @@ class FittingModel(TwoViewModel):
         self.make_train_function()
         self.reset_metrics()
         self.begin(0, None)
+        self.first_step = self.steps_done()
         logs = {name: float(log) for name, log in self.train_function(iter(batches)).items()}
         return logs if return_dict else list(logs.values())
 
@@ -213,17 +214,20 @@ class FittingModel(TwoViewModel):
 
 
 class _Beginning(keras.callbacks.Callback):
-    """Calls a function with the number of the first epoch, after all other callbacks."""
+    """Begins after all other callbacks have: calls a function with the number of the first epoch,
+    and notes each epoch's first step."""
 
     def __init__(self, begin):
         super().__init__()
         self.begin = begin
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Calls it once."""
+        """Reads what may have changed until now. (The step's own variable counts on as soon as a
+        step has begun, be its batch there or not.)"""
         if self.begin is not None:
             self.begin(epoch)
         self.begin = None
+        self.model.first_step = self.model.steps_done()
 
 
 def _listed(callbacks):

@@ -6,7 +6,7 @@ import tensorflow as tf
 from cueco_tf.data.layer_views import as_augmentation
 from cueco_tf.data.resident import Resident, can_reside
 from cueco_tf.distributed.replicas import ReplicatedModel, own_part
-from cueco_tf.methods.encoders import checked_encoder
+from cueco_tf.methods.encoder_checks import checked_encoder
 from cueco_tf.methods.health import FiniteMonitor
 from cueco_tf.methods.sources import ArraySource
 
@@ -50,6 +50,7 @@ class TwoViewModel(ReplicatedModel):
             shape=(), initializer="zeros", name="total_steps", **state
         )
         self._resident = None  # the images, where they lie on the device
+        self.first_step = 0  # of the epoch under way
         self._held_out = None  # what `fit` validates on
 
     def begin(self, epochs, steps_per_epoch):
@@ -60,12 +61,12 @@ class TwoViewModel(ReplicatedModel):
             epochs: integer, how many are left.
             steps_per_epoch: integer, or None.
         """
-        first_step, total = int(self.step.numpy()), self._given_steps
+        done, total = self.steps_done(), self._given_steps
         if total is None:
-            total = 0 if steps_per_epoch is None else first_step + epochs * steps_per_epoch
+            total = 0 if steps_per_epoch is None else done + epochs * steps_per_epoch
         self.total_steps.assign(total)
         self.lay_out(total)
-        self.count_from(first_step, steps_per_epoch)
+        self.count_from(done, steps_per_epoch)
 
     def training_batches(self, source, steps_per_epoch, on_device):
         """What the loop of `fit` walks through.
@@ -90,6 +91,10 @@ class TwoViewModel(ReplicatedModel):
                 return batches, steps_per_epoch or whole
         self.let_go()
         return source.training(lambda: self.first_step, steps_per_epoch)
+
+    def steps_done(self):
+        """How many steps the model has been trained for, an integer; the next one's number."""
+        return int(self.step.numpy())
 
     def check_fit(self, images, batch_size):
         """Looks at an array's size before `fit` begins.

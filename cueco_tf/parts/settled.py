@@ -52,7 +52,7 @@ def settle(z, directions, draw):
     with them.
 
     A cluster keeps its number. One that is left empty begins anew at an image that the others serve
-    badly: drawn, as in k-means++, by squared distance.
+    badly, drawn as k-means++ does: by squared distance to the nearest of them.
 
     Args:
         z: float32 `(n, dim)`, L2-normalised projections of images.
@@ -64,20 +64,20 @@ def settle(z, directions, draw):
         the least of chances.
     """
     z, directions = np.asarray(z, np.float32), ops.convert_to_numpy(directions)
-    luck = ops.convert_to_numpy(draw((_ROUNDS, len(z))))
-    for uniforms in luck:
+    for uniforms in ops.convert_to_numpy(draw((_ROUNDS, len(directions)))):
         directions = _kmeans(z, directions)
         own = nearest(z, directions)
         size = np.bincount(own, minlength=len(directions))
         empty = np.flatnonzero(size == 0)[: len(z) - np.count_nonzero(size)]
         if not len(empty):
-            return directions
-        distance = 2.0 - 2.0 * np.sum(z * directions[own], axis=1)  # (n,)
-        # The largest of log(weight) + Gumbel noise are a weighted draw without replacement.
-        gumbel = -np.log(-np.log(np.clip(uniforms, 1e-7, 1 - 1e-7)))
-        score = np.log(np.maximum(distance, 1e-12)) + gumbel
+            break
         directions = directions.copy()
-        directions[empty] = z[np.argsort(-score, kind="stable")[: len(empty)]]
+        distance = np.maximum(1.0 - np.sum(z * directions[own], axis=1, dtype=np.float64), 1e-12)
+        for cluster, uniform in zip(empty, uniforms, strict=False):
+            shares = np.cumsum(distance)
+            place = np.searchsorted(shares, uniform * shares[-1], side="right")
+            directions[cluster] = z[min(place, len(z) - 1)]
+            distance = np.clip(1.0 - z @ directions[cluster], 1e-12, distance)
     return directions
 
 
