@@ -119,11 +119,17 @@ class ReplicatedModel(CompiledModel):
         """
         strategy = self.distribute_strategy
 
+        def of_replica(data):
+            # Else what needs no data, such as the number of the step, moves on where they are over.
+            with tf.control_dependencies(
+                [each for each in tf.nest.flatten(data) if tf.is_tensor(each)]
+            ):
+                return self.train_step(data) if learning else self.test_step(data)
+
         def step(data):
             self.learning = learning
             try:
-                step_of_replica = self.train_step if learning else self.test_step
-                logs = strategy.run(step_of_replica, args=(data,))
+                logs = strategy.run(of_replica, args=(data,))
             finally:
                 self.learning = True
             return tf.nest.map_structure(
