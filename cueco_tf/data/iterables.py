@@ -10,7 +10,8 @@ import tensorflow as tf
 
 def is_iterable_of_batches(x):
     """Whether `x` yields batches: a generator, `keras.utils.PyDataset`, PyTorch's DataLoader."""
-    return hasattr(x, "__iter__") and not (hasattr(x, "__array__") or isinstance(x, (list, tuple)))
+    arrays = hasattr(x, "__array__") or isinstance(x, (list, tuple, dict, str))
+    return hasattr(x, "__iter__") and not arrays
 
 
 def as_dataset(batches):

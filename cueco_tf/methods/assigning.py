@@ -126,6 +126,6 @@ class AssigningModel(FittingModel):
             filepath, format, **kwargs: as in `keras.Model.export`.
         """
         network = inference_network(self)
-        keras.Model(network.inputs, network.output["projection"]).export(
+        keras.Model(network.input, network.output["projection"]).export(
             filepath, format=format, **kwargs
         )

@@ -30,6 +30,8 @@ def checked_encoder(encoder, image_size=None):
     image_shape = _image_shape(encoder, image_size)
     if not hasattr(encoder, "input_shape"):
         encoder = _functional(encoder, image_shape)
+    elif None in encoder.input_shape[1:]:
+        _called(encoder.compute_output_spec, keras.KerasTensor((None, *image_shape)))
     _check_layers(encoder)
     output = encoder.output_shape
     if not isinstance(output, tuple) or len(output) != 2 or output[-1] is None:
@@ -85,13 +87,8 @@ def _image_shape(encoder, image_size):
 
 def _functional(encoder, image_shape):
     """A functional model of an encoder whose layers Keras does not know from the outside."""
-    shape = "x".join(map(str, image_shape))
     images = keras.Input(image_shape, name="images")
-    try:
-        features = encoder(images)
-    except Exception as error:  # of the user's own code: anything
-        raise ValueError(f"`encoder` cannot be called on {shape} images: {error}") from error
-    network = keras.Model(images, features, name=encoder.name)
+    network = keras.Model(images, _called(encoder, images), name=encoder.name)
     try:  # as its slow copy, and the copy that is exported, will be made
         copy = keras.models.clone_model(network)
     except Exception as error:
@@ -105,6 +102,14 @@ def _functional(encoder, image_shape):
             f"{type(encoder).__name__} gets others: {len(copy.weights)} for {len(network.weights)}"
         )
     return network
+
+
+def _called(encoder, images):
+    try:
+        return encoder(images)
+    except Exception as error:  # of the user's own code: anything
+        shape = "x".join(map(str, images.shape[1:]))
+        raise ValueError(f"`encoder` cannot be called on {shape} images: {error}") from error
 
 
 def _check_layers(network):

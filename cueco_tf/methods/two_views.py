@@ -83,9 +83,8 @@ class TwoViewModel(ReplicatedModel):
             self.check_fit(len(source.images), source.batch_size)
             if on_device is None:
                 on_device = bool(tf.config.list_logical_devices("GPU"))
-            alone = (
-                own_part(self.distribute_strategy)[1] == 1
-            )  # TensorFlow sends processes no uint8
+            # TensorFlow sends processes no uint8.
+            alone = own_part(self.distribute_strategy)[1] == 1
             if on_device and alone and can_reside(source.images, self.augment):
                 batches, whole = self._keep_on_device(source)
                 return batches, steps_per_epoch or whole

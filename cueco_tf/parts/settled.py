@@ -37,6 +37,11 @@ class SettledClusters(keras.layers.Layer):
         )
         self.built = True
 
+    def load_own_variables(self, store):
+        """As in Keras; a file that was saved without settled clusters leaves none."""
+        if len(store.keys()):
+            super().load_own_variables(store)
+
     def put(self, directions, step):
         """Takes over unit vectors `(num_clusters, dim)` for the encoder of a step."""
         self.settled.assign(directions)

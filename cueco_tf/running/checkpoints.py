@@ -16,7 +16,7 @@ import numpy as np
 from cueco_tf.storage import write_atomically
 
 FORMAT_VERSION = 3
-_UNSETTLED = 2  # the same without the settled clusters, the last weights, which training ends with
+_UNSETTLED = 2  # the same without the two last weights, the clusters that training ends with
 _HEADER = "header"
 
 
@@ -189,7 +189,9 @@ def _read(path):
 
 def _assign(path, header, arrays, variables):
     if header["format_version"] == _UNSETTLED:
-        variables = {name: variables[name] for name in variables if name in arrays}
+        weights = [name for name in variables if name.startswith("weight/")]
+        missing = set(weights[-2:]) - arrays.keys()
+        variables = {name: copies for name, copies in variables.items() if name not in missing}
     elif header["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} is of format {header['format_version']}, this version of cueco_tf reads "

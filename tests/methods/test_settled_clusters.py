@@ -2,6 +2,7 @@
 
 import warnings
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -172,3 +173,17 @@ def test_methods_without_clusters_say_so_at_each_door(method, images):
     for ask in (model.assign, lambda images: model.settle(model.predict(images, verbose=0))):
         with pytest.raises(ValueError, match="has no clusters of its own: use k-means on z"):
             ask(images)
+
+
+def test_a_file_of_a_model_without_settled_clusters_is_loaded(images, tmp_path):
+    model = make("cueco")
+    model.fit(images, batch_size=100, epochs=2, verbose=0)
+    path = tmp_path / "model.weights.h5"
+    model.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        del file["settled"]
+    fresh = make("cueco")
+    fresh.load_weights(path)
+    np.testing.assert_array_equal(fresh.clusters.centroids, model.clusters.centroids)
+    with pytest.warns(UserWarning, match="may leave some empty"):
+        fresh.assign(images)
