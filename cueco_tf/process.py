@@ -17,6 +17,7 @@ from pathlib import Path
 
 _QUIET = ("tensorflow", "absl", "tf2onnx", "urllib3")  # loggers whose errors alone are shown
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # what TensorFlow's C++ code reads; 2: errors
+_BACKEND = "KERAS_BACKEND"  # what Keras reads when it is imported
 # What TensorFlow's libraries say while they are loaded, before anyone can tell them not to.
 _NOTES = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog|"
@@ -159,8 +160,10 @@ def _borrow(give_back):
         logger = logging.getLogger(name)
         give_back.callback(logger.setLevel, logger.level)
         logger.setLevel(logging.ERROR)
-    give_back.callback(_set_log_level, os.environ.get(_LOG_LEVEL))  # tf2onnx changes it as well
+    for name in (_LOG_LEVEL, _BACKEND):  # tf2onnx changes the first as well
+        give_back.callback(_set_variable, name, os.environ.get(name))
     os.environ.setdefault(_LOG_LEVEL, "2")
+    os.environ[_BACKEND] = "tensorflow"
     give_back.callback(setattr, warnings, "formatwarning", warnings.formatwarning)
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     if hasattr(sys.stdout, "reconfigure"):
@@ -169,11 +172,11 @@ def _borrow(give_back):
     give_back.callback(_round_to_tf32, "tensorflow" not in sys.modules or _rounds_to_tf32())
 
 
-def _set_log_level(level):
-    if level is None:
-        os.environ.pop(_LOG_LEVEL, None)
+def _set_variable(name, value):
+    if value is None:
+        os.environ.pop(name, None)
     else:
-        os.environ[_LOG_LEVEL] = level
+        os.environ[name] = value
 
 
 def _rounds_to_tf32():

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cueco_tf.data import image_files, views
+from cueco_tf.data import image_files, order, views
 from cueco_tf.data.decoding import Decoder
 from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.data.scan import Scan
@@ -136,7 +136,7 @@ class FileSplit(_Split):
             aspects, labels = tf.constant(self.aspects), tf.constant(labels)
 
         def batch(step):
-            index = views.shuffled_indices(step, len(self), batch_size, seed)
+            index = order.shuffled_indices(step, len(self), batch_size, seed)
             draws = augment.draws(tf.shape(index)[0], (seed, step))
             boxes = augment.crop_boxes(draws, tf.gather(aspects, index))
             places, own = views.places_of(part, tf.shape(index)[0])
@@ -146,7 +146,7 @@ class FileSplit(_Split):
             return finished, tf.gather(labels, tf.gather(index, places[:own]))
 
         # Two batches at a time: their images already decode in parallel.
-        return views.steps_from(first_step).map(batch, num_parallel_calls=2).prefetch(2)
+        return order.steps_from(first_step).map(batch, num_parallel_calls=2).prefetch(2)
 
     def plain_batches(self, batch_size=256):
         """The central crop of each image, in order: uint8 batches.

@@ -19,8 +19,10 @@ def pixel_network(image_size):
     images = keras.Input((image_size, image_size, 3), name="images")
     x = keras.layers.Rescaling(1 / 255)(images)
     if image_size >= 2 * _PIXELS:
-        x = keras.layers.AveragePooling2D(image_size // _PIXELS)(x)
-    return keras.Model(images, keras.layers.Flatten()(x), name="raw_pixels")
+        pool = keras.layers.AveragePooling2D(image_size // _PIXELS, data_format="channels_last")
+        x = pool(x)
+    pixels = keras.layers.Flatten(data_format="channels_last")(x)
+    return keras.Model(images, pixels, name="raw_pixels")
 
 
 def without_xla(network):

@@ -129,6 +129,11 @@ def warnings(manifest):
             "The clusters of this run never started (its warm-up was not over): `cluster` is the "
             "nearest of random directions and means nothing. The embeddings are fine."
         )
+    used, count = manifest["clusters_used"], manifest["clusters"]
+    if used is not None and used < min(count, manifest["run"]["config"]["train_images"]) / 2:
+        found.append(
+            f"The training images use {used} of the {count} clusters; the others are empty."
+        )
     return found
 
 

@@ -7,7 +7,7 @@ RUN/checkpoints/           the newest two full states
 RUN/snapshots/000.keras    images -> embedding h and projection z at 0, 50 and 100 %; that in the
                            middle on GPUs up to 19 steps late
 RUN/encoder.keras          images -> embedding h, Keras's own layers only
-RUN/clusters.npz           k-means of z, of a method that learns no clusters
+RUN/clusters.npz           the clusters for this encoder: learnt ones settled, or k-means of z
 RUN/summary.json           final scores
 RUN/evaluation.json        what `pipelines.evaluate` found
 """

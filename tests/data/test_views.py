@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cueco_tf.data import views
+from cueco_tf.data import order, views
 from cueco_tf.data.augment import TwoViews
 
 SHAPE = (32, 32, 3)
@@ -17,14 +17,14 @@ def test_an_epoch_holds_every_image_once_in_an_order_of_its_own(count, batch_siz
     def epoch(number, seed=0):
         steps = range(number * per_epoch, (number + 1) * per_epoch)
         parts = [
-            views.shuffled_indices(tf.constant(s, tf.int64), count, batch_size, seed) for s in steps
+            order.shuffled_indices(tf.constant(s, tf.int64), count, batch_size, seed) for s in steps
         ]
         assert [len(part) for part in parts[:-1]] == [batch_size] * (per_epoch - 1)
         return np.concatenate(parts)
 
     orders = [epoch(0), epoch(1), epoch(0, seed=1)]
-    for order in orders:
-        np.testing.assert_array_equal(np.sort(order), np.arange(count))
+    for each in orders:
+        np.testing.assert_array_equal(np.sort(each), np.arange(count))
     np.testing.assert_array_equal(epoch(0), orders[0])
     if count > 7:
         assert not np.array_equal(orders[0], orders[1])
@@ -33,7 +33,7 @@ def test_an_epoch_holds_every_image_once_in_an_order_of_its_own(count, batch_siz
 
 def test_the_order_is_well_mixed():
     order = np.concatenate(
-        [views.shuffled_indices(tf.constant(s, tf.int64), 50_000, 500, 3) for s in range(100)]
+        [order.shuffled_indices(tf.constant(s, tf.int64), 50_000, 500, 3) for s in range(100)]
     )
     assert abs(np.corrcoef(order, np.arange(50_000))[0, 1]) < 0.02
     assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 0.02

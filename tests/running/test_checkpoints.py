@@ -1,4 +1,5 @@
 import errno
+import json
 import warnings
 
 import keras
@@ -55,6 +56,30 @@ def test_the_newest_comes_back_and_old_ones_are_removed(folder):
         model.step.assign(step)
         save(path, model)
     assert [p.name for p in checkpoints.find(path)] == ["step-000000004.npz", "step-000000003.npz"]
+
+
+def test_one_without_settled_clusters_is_read(folder):
+    """Of format 2: all but the two last weights."""
+    path, states = folder
+    newest = checkpoints.find(path)[0]
+    with np.load(newest) as file:
+        arrays = {name: file[name] for name in file.files}
+    last = sorted(name for name in arrays if name.startswith("weight/"))[-2:]
+    arrays = {name: value for name, value in arrays.items() if name not in last}
+    header = json.loads(bytes(arrays["header"])) | {"format_version": 2}
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez(newest, **arrays)
+    model, count = make(), len(make().weights)
+    assert restore(path, model) is not None
+    assert int(model.settled.settled_at) == -1 and not model.settled.settled.numpy().any()
+    own = [value for i, value in enumerate(state(model)) if i not in (count - 2, count - 1)]
+    expected = [value for i, value in enumerate(states[2]) if i not in (count - 2, count - 1)]
+    for value, other in zip(own, expected, strict=True):
+        np.testing.assert_array_equal(value, other)
+    del arrays["weight/0000"]
+    np.savez(newest, **arrays)
+    with pytest.raises(CheckpointError, match="of another model: 'weight/0000'"):
+        restore(path, make())
 
 
 def test_an_empty_folder_holds_nothing(tmp_path):
