@@ -12,7 +12,7 @@ from cueco_tf.methods.building import build_model, fit_to_devices
 from cueco_tf.methods.inference import save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
 from cueco_tf.running import checkpoints
-from cueco_tf.running.clusters import make_clusters
+from cueco_tf.running.clusters import in_words, make_clusters
 from cueco_tf.running.recording import (
     EpochLogs,
     KnnMonitor,
@@ -52,11 +52,7 @@ def train(config, folder, data_dir, resume, workers):
     images = _load(config, data_dir, workers)
     if config.train_images is None:  # else it is that of a run which was begun earlier
         config = _completed(config, images, workers)
-    try:
-        with workers.strategy.scope():
-            model = build_model(config)
-    except ValueError as error:  # of what Keras is set to
-        raise RunError(str(error)) from error
+    model = _build(config, workers.strategy)
 
     def open_folder():
         if workers.is_chief:
@@ -90,6 +86,16 @@ def train(config, folder, data_dir, resume, workers):
         _finish(config, images, model, folder)
     workers.leave()
     return 0
+
+
+def _build(config, strategy):
+    try:
+        with strategy.scope():
+            return build_model(config)
+    except ConfigError:
+        raise
+    except ValueError as error:  # of what Keras is set to
+        raise RunError(str(error)) from error
 
 
 def _completed(config, images, workers):
@@ -195,14 +201,6 @@ def _fit(model, config, split, callbacks):
         )
 
 
-def _in_words(model, clusters):
-    """How many clusters the encoder that is kept makes use of."""
-    count, used = clusters["clusters"], clusters["clusters_used"]
-    if used is None:
-        return f"Clusters:   none of {count} has started: {model.waits_for()}"
-    return f"Clusters:   the training images use {used} of {count}"
-
-
 def _say_how_to_go_on(received, model, folder, data_dir):
     where = ["--run-dir", str(folder.path), *(["--data-dir", data_dir] if data_dir else [])]
     print(
@@ -240,7 +238,7 @@ def _finish(config, images, model, folder):
         **{name: last[name] for name in _SUMMARISED if last.get(name) is not None},
     }
     folder.write_summary(summary)
-    print(f"\n{score_table(summary)}\n\n{_in_words(model, clusters)}")
+    print(f"\n{score_table(summary)}\n\n{in_words(model, clusters)}")
     print(
         f"Run folder: {folder.path}\n"
         f'Encoder:    cueco_tf.load_encoder("{folder.path}")(images) -> features '
