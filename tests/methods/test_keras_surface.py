@@ -238,7 +238,8 @@ def test_train_on_batch_is_a_step_of_fit(method, images, labels):
 def test_a_model_is_exported_as_what_it_computes(images, tmp_path):
     model = make("cueco")
     model.export(tmp_path / "model", verbose=False)
-    served = tf.saved_model.load(tmp_path / "model").serve(images.astype("float32"))
+    artifact = tf.saved_model.load(tmp_path / "model")
+    served = artifact.serve(images.astype("float32"))
     np.testing.assert_allclose(served, model.predict(images, verbose=0), atol=1e-5)
 
 
@@ -343,10 +344,14 @@ def application():
     )
 
 
-@pytest.mark.parametrize("make_encoder", [lambda: Subclassed(8), any_size, unbuilt, application])
-def test_any_encoder_of_keras_is_trained_with_a_size(make_encoder, images, tmp_path):
+@pytest.mark.parametrize(
+    "make_encoder, size",
+    [(lambda: Subclassed(8), 16), (any_size, 16), (unbuilt, 16), (application, 32)],
+)
+def test_any_encoder_of_keras_is_trained_with_a_size(make_encoder, size, images, tmp_path):
     keras.utils.set_random_seed(0)
-    model = CueCo(make_encoder(), 3, queue_size=40, hidden_dim=8, projection_dim=4, image_size=16)
+    images = images.repeat(size // 16, axis=1).repeat(size // 16, axis=2)
+    model = CueCo(make_encoder(), 3, queue_size=40, hidden_dim=8, projection_dim=4, image_size=size)
     model.compile(keras.optimizers.SGD(0.01))
     before = model.encoder.trainable_weights[0].numpy()
     history = model.fit(images, epochs=2, **DOOR).history
@@ -356,7 +361,7 @@ def test_any_encoder_of_keras_is_trained_with_a_size(make_encoder, images, tmp_p
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again.assign(images), assigned)
-    assert again.image_shape == (16, 16, 3)
+    assert again.image_shape == (size, size, 3)
 
 
 def one_channel():
