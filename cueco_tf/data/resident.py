@@ -8,8 +8,9 @@ everything where it was: on a GPU its recorded launches are replayed as they are
 import numpy as np
 import tensorflow as tf
 
+from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.data.order import epoch_order
-from cueco_tf.data.views import UNLABELLED, places_of
+from cueco_tf.data.views import places_of
 
 LARGEST = 4 * 2**30  # bytes: CIFAR takes 150 MB, and the networks need the rest
 

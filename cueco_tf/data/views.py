@@ -16,9 +16,10 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from cueco_tf.data.labels import UNLABELLED, check_kind, check_labels
 from cueco_tf.data.order import shuffled_indices, steps_from
+from cueco_tf.data.pixels import warn_if_scaled
 
-UNLABELLED = -1
 WHOLE = (0, 1, 1)
 
 
@@ -70,13 +71,23 @@ def _views_at(augment, images, seed, places):
     return tuple(tf.gather(view, places) for view in augment(images, seed))
 
 
-def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoch=None, part=WHOLE):
+def from_dataset(
+    dataset,
+    augment,
+    image_shape,
+    seed,
+    first_step,
+    steps_per_epoch=None,
+    part=WHOLE,
+    num_classes=None,
+):
     """Batches from a user's batched `tf.data.Dataset`, which yields the same on all workers.
 
-    Its elements may be images; `(images, labels)`, the second of rank 1; `(view1, view2)`, the
-    second of rank 4; or `((view1, view2), labels)`. Ready-made views pass through untouched. The
-    first step is an integer, or a function that returns it, which is called when batches are first
-    asked for, and with data of unknown length at the beginning of each epoch.
+    Its elements may be images; `(images, labels)`, the second of rank 1 or `(n, 1)`; `(view1,
+    view2)`, the second of rank 4; or `((view1, view2), labels)`. Ready-made views pass through
+    untouched. Labels are checked batch by batch (`labels.check_labels`). The first step is an
+    integer, or a function that returns it, which is called when batches are first asked for, and
+    with data of unknown length at the beginning of each epoch.
 
     Returns:
         `(dataset, steps_per_epoch)`; the latter is None when nothing tells how long an epoch is.
@@ -91,10 +102,10 @@ def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoc
     if steps_per_epoch is not None:
         dataset = dataset.repeat()
     numbered = tf.data.Dataset.zip(steps_from(first_step), dataset)
-    return _viewed(numbered, split, augment, seed, part), steps_per_epoch
+    return _viewed(numbered, split, augment, seed, part, num_classes), steps_per_epoch
 
 
-def held_out(dataset, augment, image_shape, seed, steps=None, part=WHOLE):
+def held_out(dataset, augment, image_shape, seed, steps=None, part=WHOLE, num_classes=None):
     """Batches to evaluate on, as `from_dataset` makes them, but once through and with the same
     views each time, which no step of training draws.
 
@@ -110,7 +121,7 @@ def held_out(dataset, augment, image_shape, seed, steps=None, part=WHOLE):
         dataset = dataset.take(steps)
     _warn_if_scaled(dataset, split)
     numbered = tf.data.Dataset.zip(steps_from(-1, by=-1), dataset)
-    return _viewed(numbered, split, augment, seed, part), steps
+    return _viewed(numbered, split, augment, seed, part, num_classes), steps
 
 
 def _length_of(dataset, steps, name):
@@ -123,7 +134,7 @@ def _length_of(dataset, steps, name):
     return length if steps is None and length > 0 else steps
 
 
-def _viewed(numbered, split, augment, seed, part):
+def _viewed(numbered, split, augment, seed, part, num_classes):
     """The `((view1, view2), labels)` of numbered elements, ahead of their use."""
 
     def batch(number, element):
@@ -134,12 +145,27 @@ def _viewed(numbered, split, augment, seed, part):
             views = _views_at(augment, images, (tf.constant(seed, tf.int64), number), places)
         elif part != WHOLE:
             views = tuple(tf.gather(view, places) for view in views)
-        if labels is None:
-            labels = tf.fill((size,), UNLABELLED)
-        labels = tf.cast(tf.reshape(labels, (-1,)), tf.int32)
+        labels = _checked(labels, size, num_classes)
         return views, tf.gather(labels, places[:own])
 
     return numbered.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _checked(labels, size, num_classes):
+    """The labels of a batch, int32 `(size,)`, -1 where there are none; bad ones end the pipeline,
+    whatever the step would make of them."""
+    if labels is None:
+        return tf.fill((size,), UNLABELLED)
+
+    def check(labels, size):
+        labels = check_labels(labels, size, num_classes)
+        if num_classes is None:
+            warn_of_unused(labels)
+        return labels.astype(np.int32)
+
+    labels = tf.numpy_function(check, (labels, size), tf.int32)
+    labels.set_shape((None,))
+    return labels
 
 
 def splitter(spec, image_shape):
@@ -165,11 +191,12 @@ def splitter(spec, image_shape):
         first, second = spec
         if is_images(first) and is_images(second):
             return lambda element: (None, element, None)
-        if is_images(first) and rank(second) in (0, 1):
-            return lambda element: (element[0], None, element[1])
         pair = isinstance(first, tuple) and len(first) == 2 and all(map(is_images, first))
-        if pair and rank(second) in (0, 1):
-            return lambda element: (None, element[0], element[1])
+        if (pair or is_images(first)) and rank(second) in (1, 2):
+            check_kind(tuple(second.shape), np.dtype(second.dtype.as_numpy_dtype))
+            if pair:
+                return lambda element: (None, element[0], element[1])
+            return lambda element: (element[0], None, element[1])
     shape = "x".join(str(size) for size in image_shape)
     raise ValueError(
         f"The dataset should yield batches of {shape} images, (images, labels), (view1, view2) or "
@@ -178,24 +205,22 @@ def splitter(spec, image_shape):
     )
 
 
-def _warn_if_scaled(dataset, split):
-    spec = dataset.element_spec
-    while isinstance(spec, tuple):
-        spec = spec[0]
-    if spec.dtype.is_floating:
-        for element in dataset.take(1):
-            images, views, _ = split(element)
-            warn_if_scaled((images if views is None else views[0]).numpy())
-
-
-def warn_if_scaled(images):
-    """Warns about float images that never exceed 1: pixels go from 0 to 255 everywhere."""
-    if np.issubdtype(images.dtype, np.floating) and images.size and images.max() <= 1:
+def warn_of_unused(labels):
+    """Warns where there are labels for a model that has no probe."""
+    if (labels != UNLABELLED).any():
         warnings.warn(
-            f"Pixels should go from 0 to 255, but these float images never exceed "
-            f"{images.max():.3g}: multiply them by 255, or the encoder sees black images.",
-            stacklevel=3,
+            "The labels are not used: the model was made without `num_classes`, so it trains no "
+            "probe.",
+            stacklevel=6,
         )
+
+
+def _warn_if_scaled(dataset, split):
+    for element in dataset.take(1):
+        images, views, _ = split(element)
+        pixels = (images if views is None else views[0]).numpy()
+        if views is None or pixels.max() <= 1:  # views may be as dark as augmentation makes them
+            warn_if_scaled(pixels)
 
 
 def check_images(images, image_shape):

@@ -5,6 +5,7 @@ import warnings
 import keras
 import tensorflow as tf
 
+from cueco_tf.data.decoding import in_one_line
 from cueco_tf.distributed.compiling import refuse
 from cueco_tf.methods.encoder_checks import check_numbers
 from cueco_tf.methods.held_out import HeldOut
@@ -107,6 +108,8 @@ class FittingModel(TwoViewModel):
                 validation_steps=validation_steps,
                 validation_freq=validation_freq,
             )
+        except tf.errors.InvalidArgumentError as error:  # with a page of TensorFlow's trace
+            raise _of_labels(error) from None
         finally:
             self._held_out = None
         over = self._given_steps is None or self.steps_done() >= self._given_steps
@@ -228,6 +231,12 @@ class _Beginning(keras.callbacks.Callback):
             self.begin(epoch)
         self.begin = None
         self.model.first_step = self.model.steps_done()
+
+
+def _of_labels(error):
+    """What a data set's labels were refused for while it streamed, or else the error itself."""
+    bad = "ValueError: Labels should" in error.message
+    return ValueError(in_one_line(error)) if bad else error
 
 
 def _listed(callbacks):

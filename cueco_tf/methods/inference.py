@@ -18,17 +18,8 @@ def inference_network(model):
 
 
 def save_network(path, network):
-    """Saves a Keras model atomically."""
-
-    def write(temporary):
-        with_suffix = temporary.with_suffix(".writing.keras")  # Keras goes by the suffix
-        try:
-            network.save(with_suffix)
-            with_suffix.replace(temporary)
-        finally:
-            with_suffix.unlink(missing_ok=True)
-
-    write_atomically(path, write)
+    """Saves a Keras model atomically, to a path that ends in `.keras`."""
+    write_atomically(path, network.save)
 
 
 def looks_at(network, image_shape):

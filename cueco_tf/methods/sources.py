@@ -4,13 +4,14 @@ import numpy as np
 import tensorflow as tf
 
 from cueco_tf.data.iterables import as_dataset, is_iterable_of_batches
+from cueco_tf.data.labels import UNLABELLED, check_labels
 from cueco_tf.data.views import (
-    UNLABELLED,
     check_images,
     from_arrays,
     from_dataset,
     held_out,
     splitter,
+    warn_of_unused,
 )
 from cueco_tf.distributed.replicas import own_part, share_out
 
@@ -120,16 +121,16 @@ class StreamSource:
         strategy = self.model.distribute_strategy
         if int(self.dataset.cardinality()) < 0:
             self._steps = steps_per_epoch
-        batches, steps_per_epoch = from_dataset(
-            self.dataset, *self._how(), first_step, steps_per_epoch, own_part(strategy)
-        )
+        given = first_step, steps_per_epoch, own_part(strategy), self.model.num_classes
+        batches, steps_per_epoch = from_dataset(self.dataset, *self._how(), *given)
         return share_out(strategy, batches), steps_per_epoch
 
     def held_out(self, steps):
         """`(batches, steps)` for `evaluate`: the same views each time."""
         strategy = self.model.distribute_strategy
         self._steps = steps
-        batches, steps = held_out(self.dataset, *self._how(), steps, own_part(strategy))
+        given = steps, own_part(strategy), self.model.num_classes
+        batches, steps = held_out(self.dataset, *self._how(), *given)
         return share_out(strategy, batches), steps
 
     def _how(self):
@@ -161,11 +162,19 @@ class ArraySource:
     def __init__(self, model, images, labels, batch_size):
         self.model = model
         self.images = check_images(images, model.image_shape)
-        self.labels = check_labels(images, labels, model.num_classes)
+        self.labels = self._checked(labels)
         self.batch_size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
         if self.batch_size < 1:
             raise ValueError(f"`batch_size` should be at least 1. Received: {batch_size}")
         self.labelled = self.labels is not None and bool((self.labels >= 0).any())
+
+    def _checked(self, labels):
+        if labels is None:
+            return None
+        labels = check_labels(labels, len(self.images), self.model.num_classes)
+        if self.model.num_classes is None:
+            warn_of_unused(labels)
+        return labels
 
     def training(self, first_step, steps_per_epoch):
         """`(batches, steps_per_epoch)` for `fit`, as `StreamSource.training`."""
@@ -189,24 +198,3 @@ class ArraySource:
         for start in range(0, len(chosen), DEFAULT_BATCH_SIZE):
             part = np.sort(chosen)[start : start + DEFAULT_BATCH_SIZE]
             yield self.images[part], None if self.labels is None else self.labels[part]
-
-
-def check_labels(images, labels, num_classes):
-    """Labels as an `(n,)` array of integers, or None.
-
-    Raises:
-        ValueError: for another number than there are images, another dtype, or a label that is not
-            below `num_classes`, where that is not None.
-    """
-    if labels is None:
-        return None
-    labels = tf.convert_to_tensor(labels).numpy().reshape(-1)
-    if len(labels) != len(images):
-        raise ValueError(f"Received {len(images)} images, but {len(labels)} labels.")
-    if labels.dtype.kind not in "iu":
-        raise ValueError(f"Labels should be integers. Received dtype: {labels.dtype}")
-    if num_classes is not None and labels.max() >= num_classes:
-        raise ValueError(
-            f"Labels should be below num_classes={num_classes}. Received: {labels.max()}"
-        )
-    return labels

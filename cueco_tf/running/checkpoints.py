@@ -165,6 +165,8 @@ def restore(folder, model, weights_only=False):
         try:
             header, arrays = _read(path)
         except Exception as error:  # a damaged file can make the readers below raise anything
+            if find(folder) != paths:  # training goes on meanwhile, and has taken it away
+                return restore(folder, model, weights_only)
             message = f"Checkpoint {path} is damaged ({error}); trying the one before."
             warnings.warn(message, stacklevel=2)
             continue

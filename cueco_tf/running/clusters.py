@@ -16,7 +16,6 @@ from cueco_tf.parts.settled import nearest
 from cueco_tf.running.run_folder import RunError
 from cueco_tf.storage import write_atomically
 
-FILE = "clusters.npz"
 LEARNT, KMEANS = "centroids", "k-means of z"  # what the clusters are
 _PER_CLASS, _UNKNOWN = 10, 100
 
@@ -71,17 +70,9 @@ def make_clusters(folder, model, train, seed):
         with open(path, "wb") as file:
             np.savez(file, directions=directions)
 
-    write_atomically(folder.path / FILE, write)
+    write_atomically(folder.clusters, write)
     used = len(np.unique(nearest(z, directions)))
     return {"clusters": len(directions), "clusters_used": used}
-
-
-def in_words(model, clusters):
-    """A line on what `make_clusters` returned: how many clusters the kept encoder makes use of."""
-    count, used = clusters["clusters"], clusters["clusters_used"]
-    if used is None:
-        return f"Clusters:   none of {count} has started: {model.waits_for()}"
-    return f"Clusters:   the training images use {used} of {count}"
 
 
 def _kmeans(z, count, seed):
@@ -103,7 +94,7 @@ def read_clusters(folder, model):
     Raises:
         RunError: for a file that is damaged, or of another model.
     """
-    own, path = model.directions(), folder.path / FILE
+    own, path = model.directions(), folder.clusters
     if not path.exists():
         if own is None:
             return None

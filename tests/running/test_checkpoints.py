@@ -143,6 +143,15 @@ def test_nothing_is_unpickled(tmp_path):
         restore(tmp_path, make())
 
 
+def test_a_reader_looks_again_when_training_has_replaced_what_it_found(folder, monkeypatch):
+    path, states = folder
+    find, first = checkpoints.find, iter([[path / "step-000000000.npz"]])
+    monkeypatch.setattr(checkpoints, "find", lambda folder: next(first, None) or find(folder))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_restored(path, states[2])
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     target = tmp_path / "file"
     target.write_text("old")
