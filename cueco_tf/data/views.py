@@ -81,15 +81,17 @@ def from_dataset(
     part=WHOLE,
     num_classes=None,
     first=None,
+    of_use=True,
 ):
     """Batches from a user's batched `tf.data.Dataset`, which yields the same on all workers.
 
     Its elements may be images; `(images, labels)`, the second of rank 1 or `(n, 1)`; `(view1,
     view2)`, the second of rank 4; or `((view1, view2), labels)`. Ready-made views pass through
-    untouched. Labels are checked batch by batch (`labels.check_labels`). The first step is an
-    integer, or a function that returns it, which is called when batches are first asked for, and
-    with data of unknown length at the beginning of each epoch. `first` is the first element of what
-    can be read only once, whose pixels are looked at; None to read it.
+    untouched. Labels are checked batch by batch (`labels.check_labels`); where they are not
+    `of_use`, a warning says so. The first step is an integer, or a function that returns it, which
+    is called when batches are first asked for, and with data of unknown length at the beginning of
+    each epoch. `first` is the first element of what can be read only once, whose pixels are looked
+    at; None to read it.
 
     Returns:
         `(dataset, steps_per_epoch)`; the latter is None when nothing tells how long an epoch is.
@@ -104,7 +106,7 @@ def from_dataset(
     if steps_per_epoch is not None:
         dataset = dataset.repeat()
     numbered = tf.data.Dataset.zip(steps_from(first_step), dataset)
-    return _viewed(numbered, split, augment, seed, part, num_classes), steps_per_epoch
+    return _viewed(numbered, split, augment, seed, part, num_classes, of_use), steps_per_epoch
 
 
 def held_out(
@@ -138,7 +140,7 @@ def _length_of(dataset, steps, name):
     return length if steps is None and length > 0 else steps
 
 
-def _viewed(numbered, split, augment, seed, part, num_classes):
+def _viewed(numbered, split, augment, seed, part, num_classes, of_use=True):
     """The `((view1, view2), labels)` of numbered elements, ahead of their use."""
 
     def batch(number, element):
@@ -149,13 +151,13 @@ def _viewed(numbered, split, augment, seed, part, num_classes):
             views = _views_at(augment, images, (tf.constant(seed, tf.int64), number), places)
         elif part != WHOLE:
             views = tuple(tf.gather(view, places) for view in views)
-        labels = _checked(labels, size, num_classes)
+        labels = _checked(labels, size, num_classes, of_use)
         return views, tf.gather(labels, places[:own])
 
     return numbered.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def _checked(labels, size, num_classes):
+def _checked(labels, size, num_classes, of_use):
     """The labels of a batch, int32 `(size,)`, -1 where there are none; bad ones end the pipeline,
     whatever the step would make of them."""
     if labels is None:
@@ -163,7 +165,7 @@ def _checked(labels, size, num_classes):
 
     def check(labels, size):
         labels = check_labels(labels, size, num_classes)
-        if num_classes is None:
+        if not of_use:
             warn_of_unused(labels)
         return labels.astype(np.int32)
 
@@ -210,12 +212,12 @@ def splitter(spec, image_shape):
 
 
 def warn_of_unused(labels):
-    """Warns where there are labels for a model that has no probe."""
+    """Warns where there are labels that teach no probe and score no held-out images."""
     if (labels != UNLABELLED).any():
         warnings.warn(
             "The labels are not used: the model was made without `num_classes`, so it trains no "
-            "probe.",
-            stacklevel=6,
+            "probe, and no `validation_data` asks for k-NN.",
+            stacklevel=5,
         )
 
 

@@ -4,6 +4,7 @@ import warnings
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from cueco_tf.data.views import check_images
@@ -49,7 +50,7 @@ class AssigningModel(FittingModel):
             ValueError: for a method without directions, or before they are trained.
         """
         self._check_directions()
-        found = settle(z, self.directions(), self.draw)
+        found = settle(z, tf.convert_to_tensor(self.directions()).numpy(), self.draw)
         self.settled.put(found, self.step)
         return len(np.unique(nearest(z, found)))
 

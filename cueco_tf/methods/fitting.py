@@ -87,6 +87,7 @@ class FittingModel(TwoViewModel):
             x, y, validation_data = split_off(x, y, validation_split)
         self._check()
         source = source_of(self, x, y, batch_size)
+        source.scores = validation_data is not None
         batches, steps_per_epoch = self.training_batches(source, steps_per_epoch, on_device)
         self._warn_of_unknown_length(steps_per_epoch)
         if validation_data is not None:

@@ -104,7 +104,10 @@ class StreamSource:
     Attributes:
         labelled: whether there are labels.
         again: whether it can be read more than once.
+        scores: whether its labels are of use beyond the probe. Defaults to False.
     """
+
+    scores = False
 
     def __init__(self, model, dataset, first=None, again=True):
         self.model, self.dataset, self.again = model, dataset, again
@@ -124,7 +127,8 @@ class StreamSource:
         if int(self.dataset.cardinality()) < 0:
             self._steps = steps_per_epoch
         given = first_step, steps_per_epoch, own_part(strategy), self.model.num_classes, self._first
-        batches, steps_per_epoch = from_dataset(self.dataset, *self._how(), *given)
+        of_use = self.scores or self.model.num_classes is not None
+        batches, steps_per_epoch = from_dataset(self.dataset, *self._how(), *given, of_use)
         return share_out(strategy, batches), steps_per_epoch
 
     def held_out(self, steps):
@@ -159,7 +163,7 @@ class StreamSource:
 class ArraySource:
     """Images in memory, with the attributes of `StreamSource`."""
 
-    again = True
+    again, scores = True, False
 
     def __init__(self, model, images, labels, batch_size):
         self.model = model
@@ -173,10 +177,12 @@ class ArraySource:
     def _checked(self, labels):
         if labels is None:
             return None
-        labels = check_labels(labels, len(self.images), self.model.num_classes)
-        if self.model.num_classes is None:
-            warn_of_unused(labels)
-        return labels
+        return check_labels(labels, len(self.images), self.model.num_classes)
+
+    def check_use(self):
+        """Warns of labels that nothing uses."""
+        if self.labels is not None and self.model.num_classes is None and not self.scores:
+            warn_of_unused(self.labels)
 
     def training(self, first_step, steps_per_epoch):
         """`(batches, steps_per_epoch)` for `fit`, as `StreamSource.training`."""

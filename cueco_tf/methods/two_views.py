@@ -81,6 +81,7 @@ class TwoViewModel(ReplicatedModel):
         """
         if isinstance(source, ArraySource):
             self.check_fit(len(source.images), source.batch_size)
+            source.check_use()
             if on_device is None:
                 on_device = bool(tf.config.list_logical_devices("GPU"))
             # TensorFlow sends processes no uint8.

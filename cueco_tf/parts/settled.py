@@ -68,7 +68,7 @@ def settle(z, directions, draw):
         float32 `(L, dim)`; none of them empty where there are at least L different images, but for
         the least of chances.
     """
-    z, directions = np.asarray(z, np.float32), ops.convert_to_numpy(directions)
+    z, directions = np.asarray(z, np.float32), np.array(directions)
     for uniforms in ops.convert_to_numpy(draw((_ROUNDS, len(directions)))):
         directions = _kmeans(z, directions)
         own = nearest(z, directions)
@@ -76,7 +76,6 @@ def settle(z, directions, draw):
         empty = np.flatnonzero(size == 0)[: len(z) - np.count_nonzero(size)]
         if not len(empty):
             break
-        directions = directions.copy()
         distance = np.maximum(1.0 - np.sum(z * directions[own], axis=1, dtype=np.float64), 1e-12)
         for cluster, uniform in zip(empty, uniforms, strict=False):
             shares = np.cumsum(distance)
