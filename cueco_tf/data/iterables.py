@@ -23,7 +23,8 @@ def as_dataset(batches):
             that a `keras.utils.PyDataset` has for its beginning and end.
 
     Returns:
-        `tf.data.Dataset`, of known length where the iterable's is known.
+        `(dataset, first)`: a `tf.data.Dataset`, of known length where the iterable's is known, and
+        its first element.
 
     Raises:
         ValueError: for one that yields nothing.
@@ -48,11 +49,9 @@ def as_dataset(batches):
     spec = tf.nest.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), first)
     dataset = tf.data.Dataset.from_generator(read, output_signature=spec)
     length = None if once else _length(batches)
-    return (
-        dataset
-        if length is None
-        else dataset.apply(tf.data.experimental.assert_cardinality(length))
-    )
+    if length is not None:
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(length))
+    return dataset, first
 
 
 def _length(batches):

@@ -80,6 +80,7 @@ def from_dataset(
     steps_per_epoch=None,
     part=WHOLE,
     num_classes=None,
+    first=None,
     of_use=True,
 ):
     """Batches from a user's batched `tf.data.Dataset`, which yields the same on all workers.
@@ -89,7 +90,8 @@ def from_dataset(
     untouched. Labels are checked batch by batch (`labels.check_labels`); where they are not
     `of_use`, a warning says so. The first step is an integer, or a function that returns it, which
     is called when batches are first asked for, and with data of unknown length at the beginning of
-    each epoch.
+    each epoch. `first` is the first element of what can be read only once, whose pixels are looked
+    at; None to read it.
 
     Returns:
         `(dataset, steps_per_epoch)`; the latter is None when nothing tells how long an epoch is.
@@ -100,14 +102,16 @@ def from_dataset(
     """
     split = splitter(dataset.element_spec, image_shape)
     steps_per_epoch = _length_of(dataset, steps_per_epoch, "steps_per_epoch")
-    _warn_if_scaled(dataset, split)
+    _warn_if_scaled(dataset, first, split)
     if steps_per_epoch is not None:
         dataset = dataset.repeat()
     numbered = tf.data.Dataset.zip(steps_from(first_step), dataset)
     return _viewed(numbered, split, augment, seed, part, num_classes, of_use), steps_per_epoch
 
 
-def held_out(dataset, augment, image_shape, seed, steps=None, part=WHOLE, num_classes=None):
+def held_out(
+    dataset, augment, image_shape, seed, steps=None, part=WHOLE, num_classes=None, first=None
+):
     """Batches to evaluate on, as `from_dataset` makes them, but once through and with the same
     views each time, which no step of training draws.
 
@@ -121,7 +125,7 @@ def held_out(dataset, augment, image_shape, seed, steps=None, part=WHOLE, num_cl
     _length_of(dataset, steps, "steps")
     if steps is not None:
         dataset = dataset.take(steps)
-    _warn_if_scaled(dataset, split)
+    _warn_if_scaled(dataset, first, split)
     numbered = tf.data.Dataset.zip(steps_from(-1, by=-1), dataset)
     return _viewed(numbered, split, augment, seed, part, num_classes), steps
 
@@ -217,10 +221,10 @@ def warn_of_unused(labels):
         )
 
 
-def _warn_if_scaled(dataset, split):
-    for element in dataset.take(1):
+def _warn_if_scaled(dataset, first, split):
+    for element in dataset.take(1) if first is None else [first]:
         images, views, _ = split(element)
-        pixels = (images if views is None else views[0]).numpy()
+        pixels = np.asarray(images if views is None else views[0])
         if views is None or pixels.max() <= 1:  # views may be as dark as augmentation makes them
             warn_if_scaled(pixels)
 

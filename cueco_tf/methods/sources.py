@@ -40,8 +40,9 @@ def source_of(model, x, y=None, batch_size=None):
         return ArraySource(model, x, y, batch_size)
     if y is not None or batch_size is not None:
         raise ValueError("With a dataset, `y` and `batch_size` are part of it.")
-    dataset = x if isinstance(x, tf.data.Dataset) else as_dataset(x)
-    return StreamSource(model, dataset, again=not hasattr(x, "__next__"))
+    if isinstance(x, tf.data.Dataset):
+        return StreamSource(model, x)
+    return StreamSource(model, *as_dataset(x), again=not hasattr(x, "__next__"))
 
 
 def is_stream(x):
@@ -98,7 +99,7 @@ class SharedSource:
 
 
 class StreamSource:
-    """Batches of a `tf.data.Dataset`.
+    """Batches of a `tf.data.Dataset`, whose first element may be known.
 
     Attributes:
         labelled: whether there are labels.
@@ -108,8 +109,9 @@ class StreamSource:
 
     scores = False
 
-    def __init__(self, model, dataset, again=True):
+    def __init__(self, model, dataset, first=None, again=True):
         self.model, self.dataset, self.again = model, dataset, again
+        self._first = first
         self._split = splitter(dataset.element_spec, model.image_shape)
         self._steps = None  # of an epoch, where the end is nowhere in sight
         self.labelled = self._split(dataset.element_spec)[2] is not None
@@ -124,16 +126,18 @@ class StreamSource:
         strategy = self.model.distribute_strategy
         if int(self.dataset.cardinality()) < 0:
             self._steps = steps_per_epoch
-        given = first_step, steps_per_epoch, own_part(strategy), self.model.num_classes
-        of_use = self.scores or self.model.num_classes is not None
-        batches, steps_per_epoch = from_dataset(self.dataset, *self._how(), *given, of_use)
+        probed = self.model.num_classes
+        given = first_step, steps_per_epoch, own_part(strategy), probed, self._first
+        batches, steps_per_epoch = from_dataset(
+            self.dataset, *self._how(), *given, of_use=self.scores or probed is not None
+        )
         return share_out(strategy, batches), steps_per_epoch
 
     def held_out(self, steps):
         """`(batches, steps)` for `evaluate`: the same views each time."""
         strategy = self.model.distribute_strategy
         self._steps = steps
-        given = steps, own_part(strategy), self.model.num_classes
+        given = steps, own_part(strategy), self.model.num_classes, self._first
         batches, steps = held_out(self.dataset, *self._how(), *given)
         return share_out(strategy, batches), steps
 

@@ -75,6 +75,14 @@ def make_clusters(folder, model, train, seed):
     return {"clusters": len(directions), "clusters_used": used}
 
 
+def in_words(model, clusters):
+    """A line on what `make_clusters` returned: how many clusters the kept encoder makes use of."""
+    count, used = clusters["clusters"], clusters["clusters_used"]
+    if used is None:
+        return f"Clusters:   none of {count} has started: {model.waits_for()}"
+    return f"Clusters:   the training images use {used} of {count}"
+
+
 def _kmeans(z, count, seed):
     uniforms = np.random.default_rng(seed).random((count, seeding_trials(count)), np.float32)
     directions, _, _ = spherical_kmeans(ops.convert_to_tensor(z), ops.convert_to_tensor(uniforms))

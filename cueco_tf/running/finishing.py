@@ -5,7 +5,7 @@ from cueco_tf.evaluation import networks as scoring
 from cueco_tf.evaluation.table import SCORES, method_of, score_table
 from cueco_tf.methods.inference import save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
-from cueco_tf.running.clusters import make_clusters
+from cueco_tf.running.clusters import in_words, make_clusters
 
 _SCORED_TRAIN, _SCORED_TEST = 50_000, 10_000
 # Raw pixels are scored beside the features where that takes seconds.
@@ -25,8 +25,8 @@ def finish(config, images, model, folder):
     encoder = to_stock_layers(model.encoder)
     save_network(folder.encoder, encoder)
     clusters = make_clusters(folder, model, images.train, config.seed)
-    own = model.directions() is not None
-    scores = {name: None for name in SCORES if own or not name.startswith("centroid_")}
+    not_here = ("z_",) if model.directions() is not None else ("z_", "centroid_")
+    scores = {name: None for name in SCORES if not name.startswith(not_here)}
     if images.test is not None:
         print("Scoring the frozen features ...")
         splits = (images.train, _SCORED_TRAIN), (images.test, _SCORED_TEST)
@@ -51,17 +51,9 @@ def finish(config, images, model, folder):
         **({"images": images.scan.record()} if images.scan else {}),
     }
     folder.write_summary(summary)
-    print(f"\n{score_table(summary)}\n\n{_in_words(model, clusters)}")
+    print(f"\n{score_table(summary)}\n\n{in_words(model, clusters)}")
     print(
         f"Run folder: {folder.path}\n"
         f'Encoder:    cueco_tf.load_encoder("{folder.path}")(images) -> features '
         f"(n, {encoder.output_shape[-1]})"
     )
-
-
-def _in_words(model, clusters):
-    """How many clusters the encoder that is kept makes use of."""
-    count, used = clusters["clusters"], clusters["clusters_used"]
-    if used is None:
-        return f"Clusters:   none of {count} has started: {model.waits_for()}"
-    return f"Clusters:   the training images use {used} of {count}"

@@ -45,7 +45,7 @@ def train(config, folder, data_dir, resume, workers, stop=None):
     images = _load(config, data_dir, workers)
     if config.train_images is None:  # else it is that of a run which was begun earlier
         config = _completed(config, images, workers)
-    model = _build(config, workers)
+    model = _build(config, workers.strategy)
 
     def open_folder():
         if workers.is_chief:
@@ -82,9 +82,9 @@ def train(config, folder, data_dir, resume, workers, stop=None):
     return 0
 
 
-def _build(config, workers):
+def _build(config, strategy):
     try:
-        with workers.strategy.scope():
+        with strategy.scope():
             return build_model(config)
     except ConfigError:
         raise
