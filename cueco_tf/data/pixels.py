@@ -72,7 +72,8 @@ def warn_if_scaled(images):
     outside it."""
     low, high = (float(images.min()), float(images.max())) if images.size else (0, 255)
     outside = low < -1 or high > 256  # what resizing makes of black and white lies between
-    if not outside and high - low > _SMALL_PART * 255:
+    nan = high != high  # which training stops at
+    if nan or (not outside and high - low > _SMALL_PART * 255):
         return
     advice = "map them to that range"
     if low >= 0 and not outside:

@@ -126,9 +126,11 @@ class StreamSource:
         strategy = self.model.distribute_strategy
         if int(self.dataset.cardinality()) < 0:
             self._steps = steps_per_epoch
-        given = first_step, steps_per_epoch, own_part(strategy), self.model.num_classes, self._first
-        of_use = self.scores or self.model.num_classes is not None
-        batches, steps_per_epoch = from_dataset(self.dataset, *self._how(), *given, of_use)
+        probed = self.model.num_classes
+        given = first_step, steps_per_epoch, own_part(strategy), probed, self._first
+        batches, steps_per_epoch = from_dataset(
+            self.dataset, *self._how(), *given, of_use=self.scores or probed is not None
+        )
         return share_out(strategy, batches), steps_per_epoch
 
     def held_out(self, steps):
