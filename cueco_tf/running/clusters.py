@@ -56,7 +56,7 @@ def make_clusters(folder, model, train, seed):
     """
     own = model.directions()
     if own is not None and not model.directions_trained:
-        return {"clusters": len(own), "clusters_used": None}
+        return {"clusters": int(own.shape[0]), "clusters_used": None}
     network = inference_network(model)
     network = keras.Model(network.inputs, network.output["projection"])
     z = features(without_xla(network), train.sample(MOST_SETTLED, seed))
