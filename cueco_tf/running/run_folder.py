@@ -23,11 +23,14 @@ from cueco_tf.running import checkpoints
 from cueco_tf.settings import config_file
 from cueco_tf.storage import remove_partials, write_atomically
 
+QUALITY = ("effective_rank", "silhouette")  # columns that runs of early 0.2.0 are without
+
 
 def columns(config):
     """The columns of a run's metrics.csv, which depend on its method."""
     first, last = ("epoch", "loss"), ("images_per_second", "knn_top1", "online_top1")
-    return (*first, *config.settings.terms, "learning_rate", *config.settings.columns, *last)
+    own = config.settings.columns
+    return (*first, *config.settings.terms, "learning_rate", *own, *last, *QUALITY)
 
 
 class RunError(ValueError):
@@ -174,8 +177,9 @@ class RunFolder:
         except (ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{self.metrics} cannot be read: {error}") from error
         names = columns(config)
-        if set(reader.fieldnames or ()) != set(names):
+        if set(reader.fieldnames or ()) | set(QUALITY) != set(names):
             raise RunError(f"{self.metrics} should have the columns {', '.join(names)}.")
+        rows = [{name: row.get(name) for name in names} for row in rows]
         epochs = [row["epoch"] for row in rows]
         if None in epochs or epochs != sorted(set(epochs)):
             raise RunError(f"{self.metrics} cannot be read: its epochs should rise.")
