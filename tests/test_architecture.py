@@ -70,17 +70,20 @@ ROOMS = {
 COMMANDS = {
     "command": set(),
     "reporting": {"command"},
+    "grouping": {"command", "reporting"},
     "reproducing": {"command", "reporting"},
     "benchmarking": {"command"},
     "enduring": {"command"},
     "benchmark": {"benchmarking", "command"},
+    "clusters": {"command", "grouping", "reporting"},
+    "duplicates": {"command", "grouping", "reporting"},
     "embed": {"command"},
     "endurance": {"command", "enduring"},
     "evaluate": {"command"},
     "export": {"command"},
     "report": {"command", "reporting"},
     "reproduce": {"command", "reproducing"},
-    "search": {"command"},
+    "search": {"command", "grouping", "reporting"},
 }
 # (module, room): why it is imported all the same.
 AGAINST_THE_GRAIN = {}
