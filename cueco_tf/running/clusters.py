@@ -56,7 +56,7 @@ def make_clusters(folder, model, train, seed):
     """
     own = model.directions()
     if own is not None and not model.directions_trained:
-        return {"clusters": len(own), "clusters_used": None}
+        return {"clusters": int(own.shape[0]), "clusters_used": None}
     network = inference_network(model)
     network = keras.Model(network.inputs, network.output["projection"])
     z = features(without_xla(network), train.sample(MOST_SETTLED, seed))
@@ -112,7 +112,7 @@ def read_clusters(folder, model):
             directions = file["directions"]
     except Exception as error:  # zip, npy and pickle errors come in many kinds
         raise RunError(f"{path} cannot be read: {error}") from error
-    dim, count = model.head.output_shape[-1], None if own is None else len(own)
+    dim, count = model.head.output_shape[-1], None if own is None else int(own.shape[0])
     if (
         directions.dtype != np.float32
         or directions.ndim != 2
