@@ -15,9 +15,12 @@ import warnings
 
 from cueco_tf.gpu import gpus_there, launch_less
 from cueco_tf.lazy import names_of
+from cueco_tf.process import end_quietly_at_ctrl_c
 from cueco_tf.settings.methods import models
 
 __version__ = "0.2.0"
+
+end_quietly_at_ctrl_c()
 
 if "TF_ENABLE_ONEDNN_OPTS" not in os.environ and "tensorflow" in sys.modules:
     warnings.warn(

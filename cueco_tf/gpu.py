@@ -1,6 +1,5 @@
 """What is told to TensorFlow, before it is imported, on a machine with NVIDIA GPUs."""
 
-from importlib import metadata
 from pathlib import Path
 
 # A compiled step is recorded as CUDA graphs and replayed, its conditionals and loops included, for
@@ -29,6 +28,8 @@ def launch_less(environment):
     flags = environment.get("XLA_FLAGS", "")
     if "xla_gpu_enable_command_buffer" in flags or "xla_gpu_graph_min_graph_size" in flags:
         return
+    from importlib import metadata  # as long to import as the rest of the package
+
     try:
         version = metadata.version("tensorflow")
     except metadata.PackageNotFoundError:  # an export needs none

@@ -1,14 +1,19 @@
 """Trains a method from the command line: `python -m cueco_tf.train --dataset cifar100`."""
 
+import contextlib
 import dataclasses
 import json
-import os
 import sys
+import threading
+import typing
 from pathlib import Path
 
+from cueco_tf.data.presence import MissingError, check_there
 from cueco_tf.distributed.environment import ClusterError, find_cluster
 from cueco_tf.distributed.supervisor import exit_with_supervisor, is_supervised, supervise
 from cueco_tf.evaluation.table import score_table
+from cueco_tf.ownership import InUseError
+from cueco_tf.process import command, fail, import_tensorflow
 from cueco_tf.running.checkpoints import CheckpointError, find
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.settings.command_line import parse
@@ -16,39 +21,49 @@ from cueco_tf.settings.config_file import from_dict, to_dict
 from cueco_tf.settings.fields import ConfigError
 from cueco_tf.settings.run import RunConfig
 
+_REFUSALS = (ConfigError, RunError, InUseError, MissingError)
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass
 class _Request:
-    """What a command line asks for: the `given` options of the configuration by name, and where
-    and how to train."""
+    """What a command line asks for: the `given` options of the configuration by name, where and how
+    to train, and how it is told to stop and tells that it does."""
 
     given: dict
     folder: RunFolder
     data_dir: str | None
     distribute: str
     resume: bool
+    stop: threading.Event | None = None
+    leave: typing.Callable = lambda: None
 
 
-def main(argv=None):
-    """Runs the command line and returns the exit code."""
+@command
+def main(argv=None, stop=None):
+    """Runs the command line and returns the exit code.
+
+    Args:
+        argv: list of strings, or None for the process's own.
+        stop: `threading.Event` that a program sets to have training saved and stopped, as SIGTERM
+            does; None where signals do. They reach the main thread alone.
+    """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if hasattr(sys.stdout, "reconfigure"):  # file names need not be valid text
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        request = _read(arguments)
-        cluster = find_cluster(request.distribute)
-        if cluster is not None and not is_supervised():
-            return supervise(arguments, cluster)
-        # Among several workers the chief does this, once all are there to hear of it.
-        config = _configure(request) if cluster is None else None
-    except (ConfigError, RunError, ClusterError, OSError) as error:
-        return _fail(error, 2)
-    if cluster is None and config is None:
-        return _finished(request.folder)
-    return _train(request, config, cluster)
+    with contextlib.ExitStack() as held:
+        try:
+            request = _read(arguments, stop)
+            cluster = find_cluster(request.distribute)
+            if cluster is not None and not is_supervised():
+                return supervise(arguments, cluster)
+            # Among several workers the chief does this, once all are there to hear of it.
+            config = _begin(request, held) if cluster is None else None
+        except (*_REFUSALS, ClusterError, OSError) as error:
+            return fail(error)
+        if cluster is None and config is None:
+            return _finished(request.folder)
+        return _train(request, config, cluster, held)
 
 
-def _read(arguments):
+def _read(arguments, stop):
     options = parse(arguments)
     names = ("resume", "data_dir", "distribute", "run_dir")
     resume, data_dir, distribute, run_dir = (options.pop(name) for name in names)
@@ -56,41 +71,57 @@ def _read(arguments):
     if "dataset" not in given and not run_dir:
         raise RunError("--dataset is required. Try: --dataset digits")
     folder = RunFolder(Path(run_dir or Path("runs", _slug(given["dataset"]))))
-    return _Request(given, folder, data_dir, distribute, resume)
+    return _Request(given, folder, data_dir, distribute, resume, stop)
 
 
-def _train(request, config, cluster):
+def _train(request, config, cluster, held):
     """Trains, and returns the exit code."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf  # only after everything that is cheap has been checked
+    tf = import_tensorflow()  # only after everything that is cheap has been checked
 
     from cueco_tf.data.decoding import in_one_line
     from cueco_tf.data.splits import DataError
     from cueco_tf.distributed.workers import Refused, join
-    from cueco_tf.running import training
+    from cueco_tf.running import stopping, training
 
-    tf.get_logger().setLevel("ERROR")  # scoring three networks is no reason to warn of retracing
     folder = request.folder
     try:
         if cluster is not None:
             exit_with_supervisor()
         workers = join(request.distribute, cluster is not None)
         if cluster is not None:
-            config = _configure_together(workers, request)
+            config = _begin_together(workers, request, held)
             if config is None:
                 return _finished(folder) if workers.is_chief else 0
-        return training.train(config, folder, request.data_dir, request.resume, workers)
-    except (ConfigError, RunError, DataError, CheckpointError, Refused) as error:
-        return _fail(error, 2)
+        stop = stopping.StopSignal(request.stop, request.leave)
+        return training.train(config, folder, request.data_dir, request.resume, workers, stop)
+    except (*_REFUSALS, DataError, CheckpointError, Refused) as error:
+        return fail(error)
     except KeyboardInterrupt:
-        return _fail("stopped before training began, or while scoring.", 130)
+        return fail("stopped before training began, or while scoring.", 130)
     except (OSError, FloatingPointError, tf.errors.OpError) as error:
         code = 3 if isinstance(error, FloatingPointError) else 1
         if isinstance(error, tf.errors.OpError):
             error = in_one_line(error)
+        fail(error, code)
         if find(folder.checkpoints):
-            error = f"{error}\nThe last good checkpoint stands: --resume goes on from it."
-        return _fail(error, code)
+            print("The last good checkpoint stands: --resume goes on from it.", file=sys.stderr)
+        return code
+
+
+def _begin(request, held):
+    """What `_configure` returns. A run that is to be trained is owned until `held` is closed."""
+    config = _configure(request)
+    if config is None:
+        return None
+    check_there(config.dataset, request.data_dir)
+    try:
+        request.leave = held.enter_context(request.folder.own()).leave
+    except OSError as error:
+        raise RunError(
+            f"{request.folder.path} cannot be made or written: {error.strerror}. Choose another "
+            f"--run-dir."
+        ) from error
+    return _configure(request)  # whoever owned it before may have changed it
 
 
 def _configure(request):
@@ -118,13 +149,13 @@ def _is_path(text):
         return False
 
 
-def _configure_together(workers, request):
-    """What `_configure` returned to the chief."""
+def _begin_together(workers, request, held):
+    """What `_begin` returned to the chief, who owns the run."""
 
-    def configure():
-        return _configure(request) if workers.is_chief else None
+    def begin():
+        return _begin(request, held) if workers.is_chief else None
 
-    config = workers.agree(configure, ConfigError, RunError, OSError)
+    config = workers.agree(begin, *_REFUSALS, OSError)
     fields = None if config is None else to_dict(config)
     fields = json.loads(workers.share(json.dumps(fields).encode()))
     return None if fields is None else from_dict(fields)
@@ -139,11 +170,6 @@ def _slug(dataset):
     """A folder name for a data set: `folder:a/b` gives `a-b`."""
     name = dataset.removeprefix("folder:").removeprefix("tfds:")
     return "".join(c if c.isalnum() else "-" for c in name).strip("-") or "run"
-
-
-def _fail(error, code):
-    print(f"error: {error}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -1,14 +1,11 @@
-"""What the commands share: parser, options, failures in a line, a quiet TensorFlow, the machine."""
+"""What the commands share: parser, options, checks, the machine."""
 
-import argparse
 import json
-import logging
-import os
 import platform
-import sys
 from pathlib import Path
 
 from cueco_tf.export.reading import cores
+from cueco_tf.settings.parser import Parser
 from cueco_tf.storage import write_atomically
 
 
@@ -25,14 +22,9 @@ def parser_of(name, description, epilog=None):
         epilog: text after them, or None.
 
     Returns:
-        `argparse.ArgumentParser`.
+        `Parser`.
     """
-    return argparse.ArgumentParser(
-        prog=f"python -m pipelines.{name}",
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    return Parser(f"pipelines.{name}", description=description, epilog=epilog)
 
 
 def add_data_dir(parser):
@@ -52,18 +44,11 @@ def check_parent(option, path):
         raise UsageError(f"There is no folder {path.parent} for {option}.")
 
 
-def fail(error, code=2):
-    """Says on stderr, in one line, why a command failed.
-
-    Args:
-        error: an exception or a text, of which the first line is said.
-        code: integer, the exit code. Defaults to 2.
-
-    Returns:
-        The exit code.
-    """
-    print(f"error: {error}".splitlines()[0], file=sys.stderr)
-    return code
+def check_file(option, path):
+    """Raises UsageError when no file can be written to `path`, the value of an option."""
+    check_parent(option, path)
+    if path.is_dir():
+        raise UsageError(f"{option} should name a file. Received the folder {path}.")
 
 
 def reason(error):
@@ -71,13 +56,6 @@ def reason(error):
     the first line of the message, or the exception's kind where it has none."""
     text = getattr(error, "strerror", None) or str(error).strip() or repr(error)
     return text.splitlines()[0]
-
-
-def quiet_tensorflow():
-    """Keeps TensorFlow's notes and warnings from the screen, its errors not. Call it before
-    TensorFlow is imported, here or in a child process."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def machine():

@@ -1,16 +1,18 @@
 """Turns images into embeddings with an exported encoder, without TensorFlow."""
 
 import contextlib
+import dataclasses
 import errno
 import importlib.util
 import shutil
 import sys
 import time
-import warnings
 from pathlib import Path
 
 from cueco_tf.export.reading import ExportError, cores, map_in_order, read_export
-from pipelines.command import UsageError, add_data_dir, check_parent, fail, parser_of, reason
+from cueco_tf.ownership import InUseError, check_free
+from cueco_tf.process import command, fail
+from pipelines.command import UsageError, add_data_dir, check_parent, parser_of, reason
 
 _DESCRIPTION = """\
 Turns images into embeddings and clusters with an exported encoder. Needs ONNX Runtime, NumPy,
@@ -62,14 +64,28 @@ def build_parser():
     parser.add_argument(
         "--split", choices=("train", "test"), help="of a data set (default: test, if there is one)"
     )
+    parser.add_argument(
+        "--pixel-range",
+        metavar=("LOW", "HIGH"),
+        nargs=2,
+        type=float,
+        help="pixels that are black and white in the files (default: as in the encoder's training)",
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        metavar="X",
+        type=float,
+        help="larger image files are skipped (default: as in the encoder's training)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
     return parser
 
 
+@command
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
-    from cueco_tf.embedding.part_file import PartFile
+    from cueco_tf.embedding.part_file import PartError, PartFile
     from cueco_tf.embedding.sources import SourceError, open_source
 
     side_file = options.output.with_name(f"{options.output.name}.skipped.csv")
@@ -77,23 +93,31 @@ def main(argv=None):
     try:
         _check_options(options)
         export = read_export(options.export)
+        reading = _reading(options, export)
         encoder = export.encoder()
-        source = open_source(
-            options.source, export.image_size, export.crop, options.data_dir, options.split
-        )
+        where = options.data_dir, options.split
+        source = open_source(options.source, export.image_size, export.crop, *where, reading)
+        _introduce(source)
         job = f"{export.sha256} {encoder.batch_size} {source.fingerprint()}"
         _check_space(options.output, source, export.embedding_dim)
         part = PartFile(options.output, export.embedding_dim, job)
         _embed(encoder, source, part, options.threads)
         skipped = _finish(options, side_file, export, source, part)
-    except (UsageError, ExportError, SourceError) as error:
+    except (UsageError, ExportError, SourceError, InUseError) as error:
         return fail(error)
+    except PartError as error:
+        part.remove()
+        return fail(f"{options.output} was not written: {error}. Embed again, from the beginning.")
     except OSError as error:
         if part is not None:
             part.remove()
         return fail(f"{options.output} was not written: {reason(error)}")
     except KeyboardInterrupt:
         return fail("stopped. The same command goes on from the last finished block.", 130)
+    finally:
+        if part is not None:
+            with contextlib.suppress(OSError):
+                part.close()
     if skipped:
         print(f"Skipped {skipped:,} of {len(source):,} images: see {side_file}", file=sys.stderr)
     return 3 if skipped else 0
@@ -117,12 +141,37 @@ def _check_options(options):
         raise UsageError(f"{folder} exists. Choose a new folder for --copy-to.")
     if folder is not None:
         check_parent("--copy-to", folder)
+    for path in filter(None, (output, folder)):
+        check_free(path)
+
+
+def _reading(options, export):
+    """The `Reading` of the export's run, with what is given in its place."""
+    from cueco_tf.data.image_files import Reading
+
+    given = {"pixel_range": options.pixel_range, "max_megapixels": options.max_megapixels}
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Reading(**(export.reading | given))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _introduce(source):
+    """Says what is taken from a folder and what is left, and what is odd about the pixels."""
+    from cueco_tf.embedding.range_check import range_warnings
+
+    for line in source.scan.lines() if source.scan else ():
+        print(line)
+    for sentence in range_warnings(source):
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _check_space(output, source, dim):
     """Raises OSError before any work when the disk cannot hold the result and what leads to it."""
     row = 4 * dim + 20
-    needed = len(source) * (2 * row + 4 * len(source.name(len(source) - 1)))
+    names = sum(len(source.name(i)) + 1 for i in range(len(source)))
+    needed = len(source) * 2 * row + names
     free = shutil.disk_usage(output.parent).free
     if free < needed:
         raise OSError(
@@ -133,11 +182,8 @@ def _check_space(output, source, dim):
 
 def _embed(encoder, source, part, threads):
     """Brings the rows of all images into the part file, from where it stands."""
-    from PIL import Image
     from tqdm import tqdm
 
-    # A small file that claims a hundred million pixels and more is an attack or a mistake.
-    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
     if part.done:
         print(f"Going on after {part.done:,} of {len(source):,} images")
 
@@ -172,7 +218,7 @@ def _finish(options, side_file, export, source, part):
     from cueco_tf.embedding.copies import copies, embeddings_kept
     from cueco_tf.embedding.embeddings_file import write_file, write_skipped
 
-    part.close()
+    part.check(len(source))
     if not part.rows:
         reasons = list(part.skipped())
         part.remove()
@@ -180,6 +226,11 @@ def _finish(options, side_file, export, source, part):
             f"Not one of {len(source):,} images could be read. The first: {': '.join(reasons[0])}"
         )
     origin = {"export": options.export, "sha256": export.sha256}
+    if source.reading is not None:
+        origin["reading"] = dataclasses.asdict(source.reading)
+    if source.scan is not None:
+        # Without examples: an archive's comment holds 64 KB.
+        origin["images"] = {**source.scan.record(), "left": source.scan.left.counts()}
     with copies(options.copy_to, source, part, export.num_clusters):
         write_file(options.output, part, source.name, origin)
     with embeddings_kept(side_file):

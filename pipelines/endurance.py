@@ -9,10 +9,13 @@ Exit codes: 0 survived, 1 not, 2 a wrong value or an unusable folder.
 """
 
 import collections
+import contextlib
 import sys
 from pathlib import Path
 
-from pipelines.command import check_parent, fail, parser_of, quiet_tensorflow, write_json
+from cueco_tf.ownership import own
+from cueco_tf.process import command, fail, import_tensorflow
+from pipelines.command import check_file, parser_of, write_json
 
 # A straight line through a process's memory is never quite level; this much is no leak.
 FLAT = 0.5  # megabytes per 1000 steps
@@ -28,16 +31,17 @@ def build_parser():
     chaos.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     soak = commands.add_parser("soak", help="many steps")
     soak.add_argument("--steps", type=int, default=10_000, help="default: 10000")
-    for command in (chaos, soak):
-        command.add_argument(
+    for one in (chaos, soak):
+        one.add_argument(
             "--folder", type=Path, metavar="DIR", help="for the runs (default: runs/COMMAND)"
         )
-        command.add_argument(
+        one.add_argument(
             "--output", metavar="FILE", type=Path, help="also write the result as JSON"
         )
     return parser
 
 
+@command
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     parser = build_parser()
@@ -46,16 +50,18 @@ def main(argv=None):
         value = getattr(options, name, least)
         if value < least:
             parser.error(f"--{name} should be at least {least}. Received: {value}")
-    quiet_tensorflow()
     folder = options.folder or Path("runs", options.command)
     try:
         if folder.exists() and any(folder.iterdir()):
             raise ValueError(f"{folder} is not empty. Choose another --folder, or remove it.")
-        if options.output:
-            check_parent("--output", options.output)
-        result, survived = {"chaos": _chaos, "soak": _soak}[options.command](folder, options)
-        if options.output:
-            write_json(options.output, result)
+        with contextlib.ExitStack() as held:
+            if options.output:
+                check_file("--output", options.output)
+                held.enter_context(own(options.output))
+            held.enter_context(own(folder))
+            result, survived = {"chaos": _chaos, "soak": _soak}[options.command](folder, options)
+            if options.output:
+                write_json(options.output, result)
     except (ValueError, OSError) as error:
         return fail(error)
     return 0 if survived else 1
@@ -94,6 +100,7 @@ def _chaos(folder, options):
 
 
 def _soak(folder, options):
+    import_tensorflow()
     from pipelines.enduring.soak import soak
 
     result = soak(folder, options.steps)

@@ -6,19 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
+from cueco_tf.data.presence import check_there
 from cueco_tf.evaluation.table import BASELINES, method_of, score_table
+from cueco_tf.ownership import own
+from cueco_tf.process import command, fail, import_tensorflow, seeded
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunFolder
+from cueco_tf.settings.choices import LABELS
 from cueco_tf.settings.fields import ConfigError
 from cueco_tf.settings.run import RunConfig
-from pipelines.command import (
-    add_data_dir,
-    check_parent,
-    fail,
-    parser_of,
-    quiet_tensorflow,
-    write_json,
-)
+from cueco_tf.storage import remove_partials
+from pipelines.command import add_data_dir, check_file, parser_of, write_json
 
 _DESCRIPTION = """\
 Scores a run's frozen encoder on a labelled data set, prints a table and writes RUN/evaluation.json.
@@ -58,6 +56,12 @@ def build_parser():
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder")
     parser.add_argument("--embeddings", metavar="FILE.npz", help="score these features instead")
     parser.add_argument("--dataset", metavar="NAME", help="default: the run's own")
+    parser.add_argument(
+        "--labels",
+        choices=LABELS,
+        help="of --dataset folder:PATH: whether its sub-folders are classes (default: what it "
+        "looks like, which is said)",
+    )
     add_data_dir(parser)
     parser.add_argument(
         "--protocol", choices=("fast", "sgd"), default="fast", help="of the linear evaluation"
@@ -84,6 +88,7 @@ def build_parser():
     return parser
 
 
+@command
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     parser = build_parser()
@@ -97,12 +102,12 @@ def main(argv=None):
     output = Path(options.output or RunFolder(Path(options.run)).evaluation)
     try:
         if options.output:
-            check_parent("--output", output)
-        if options.embeddings:
-            scores = _score_embeddings(options.embeddings, options.seed)
-        else:
-            scores = _score_run(options)
-        write_json(output, scores)
+            check_file("--output", output)
+        task = _task_of_features(options) if options.embeddings else _task_of_run(options)
+        with own(output):
+            remove_partials(output)
+            scores = task()
+            write_json(output, scores)
     except (ValueError, CheckpointError, OSError) as error:
         return fail(error)
     except KeyboardInterrupt:
@@ -115,11 +120,18 @@ def main(argv=None):
     return 0
 
 
-def _score_embeddings(path, seed):
+def _task_of_features(options):
+    """What scores a file of features, which is read at once."""
     from cueco_tf.evaluation.feature_file import read_features
+
+    arrays = read_features(options.embeddings)
+    return lambda: _score_features(options.embeddings, arrays, options.seed)
+
+
+def _score_features(path, arrays, seed):
     from cueco_tf.evaluation.features import score_features  # scikit-learn takes a second to import
 
-    train_x, train_y, test_x, test_y = read_features(path)
+    train_x, train_y, test_x, test_y = arrays
     return {
         "embeddings": str(path),
         "protocol": "fast",
@@ -131,22 +143,19 @@ def _score_embeddings(path, seed):
     }
 
 
-def _score_run(options):
+def _task_of_run(options):
+    """What scores a run, once all that is quickly checked has been."""
     folder = RunFolder(Path(options.run))
     config = folder.read_config()
     dataset = options.dataset or config.dataset
-    try:
-        RunConfig.for_dataset(dataset)
-    except ConfigError as error:
-        raise EvaluationError(str(error)) from error
-    if dataset == config.dataset and config.num_classes is None:
-        raise EvaluationError(
-            f"The run's data set, {dataset}, has no labels, so there is nothing to score. Choose a "
-            f"labelled one with --dataset."
-        )
+    _check_dataset(config, dataset, options.labels)
+    folder.check_begun()
+    check_there(dataset, options.data_dir)
+    return lambda: _score_run(folder, config, dataset, options)
 
-    quiet_tensorflow()
-    import tensorflow as tf
+
+def _score_run(folder, config, dataset, options):
+    tf = import_tensorflow()
 
     from cueco_tf import data
     from cueco_tf.data.decoding import in_one_line
@@ -158,13 +167,29 @@ def _score_run(options):
     if dataset == config.dataset:
         images = data.load_for(config, options.data_dir)
     else:
-        images = data.load(dataset, options.data_dir, config.image_size)
+        how = dict(labels=options.labels, reading=data.reading_of(config))
+        images = data.load(dataset, options.data_dir, config.image_size, **how)
     if images.test is None:
         raise EvaluationError(f"{dataset} has no labels. Choose a labelled set with --dataset.")
     try:
         return _score(run, images, options)
     except tf.errors.OpError as error:  # of a network, or of a file that is gone
         raise EvaluationError(in_one_line(error)) from error
+
+
+def _check_dataset(config, dataset, labels):
+    """Raises EvaluationError where a data set cannot be one to score a run on."""
+    try:
+        RunConfig.for_dataset(dataset, labels=labels)
+    except ConfigError as error:
+        raise EvaluationError(str(error)) from error
+    if dataset == config.dataset and labels not in (None, config.labels):
+        raise EvaluationError(f"--labels {labels} is not how the run was trained: leave it out.")
+    if dataset == config.dataset and config.num_classes is None:
+        raise EvaluationError(
+            f"The run's data set, {dataset}, has no labels, so there is nothing to score. Choose a "
+            f"labelled one with --dataset."
+        )
 
 
 def _score(run, images, options):
@@ -174,7 +199,8 @@ def _score(run, images, options):
     config, dataset = run.config, images.name
     networks = {"": run.model.encoder}
     if not options.no_baselines:
-        networks["random_"] = build_encoder(config.encoder, config.width, config.image_size)
+        with seeded(config.seed):
+            networks["random_"] = build_encoder(config.encoder, config.width, config.image_size)
         networks["raw_"] = scoring.pixel_network(config.image_size)
     scores = {
         "method": method_of(config)[0],
@@ -182,8 +208,8 @@ def _score(run, images, options):
         "holdout": config.holdout if dataset == config.dataset else 0.0,
         "protocol": options.protocol,
         "seed": options.seed,
-        "train_samples": len(images.train),
-        "test_samples": len(images.test),
+        "train_samples": len(images.train.labelled()),
+        "test_samples": len(images.test.labelled()),
         "num_classes": images.num_classes,
     }
     if (own := run.model.directions()) is not None:

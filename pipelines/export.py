@@ -1,9 +1,11 @@
 """Exports a finished run: `python -m pipelines.export runs/digits --output exported/digits`."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
 
+from cueco_tf.data.presence import MissingError, check_there
 from cueco_tf.evaluation.table import method_of
 from cueco_tf.export.manifest import checksums, describe
 from cueco_tf.export.reading import (
@@ -15,10 +17,12 @@ from cueco_tf.export.reading import (
     ExportError,
     read_export,
 )
+from cueco_tf.ownership import InUseError, own
+from cueco_tf.process import command, fail, import_tensorflow
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.storage import new_folder
-from pipelines.command import add_data_dir, fail, machine, parser_of, quiet_tensorflow, reason
+from pipelines.command import add_data_dir, machine, parser_of, reason
 
 _DESCRIPTION = """\
 Exports the trained encoder of a finished run, with its head and its clusters, as files that turn
@@ -60,18 +64,27 @@ def build_parser():
     return parser
 
 
+@command
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
     output = options.output or Path("exported", options.run.resolve().name)
-    try:
-        config = _finished_run(RunFolder(options.run))
-        _check_output(output, options.overwrite)
-    except (RunError, ExportError) as error:
-        return fail(error)
+    with contextlib.ExitStack() as held:
+        try:
+            config = _finished_run(RunFolder(options.run))
+            _check_output(output, options.overwrite)
+            check_there(config.dataset, options.data_dir)
+            held.enter_context(own(output))
+            return _export(config, output, options)
+        except (RunError, ExportError, MissingError, InUseError) as error:
+            return fail(error)
+        except OSError as error:
+            return fail(f"{output} was not written: {reason(error)}")
 
-    quiet_tensorflow()
-    import tensorflow as tf  # only after everything that is cheap has been checked
+
+def _export(config, output, options):
+    """Makes the export, and returns the exit code."""
+    tf = import_tensorflow()  # only after everything that is cheap has been checked
 
     from cueco_tf import data
     from cueco_tf.export.checks import ParityError
@@ -80,11 +93,11 @@ def main(argv=None):
         images = data.load_for(config, options.data_dir)
         with new_folder(output) as folder:
             manifest = _write(folder, options.run, images, options.precision, output.name)
-    except (RunError, CheckpointError, data.DataError) as error:
+    except (CheckpointError, data.DataError) as error:
         return fail(error)
     except ParityError as error:
         return fail(error, 1)
-    except (OSError, tf.errors.OpError) as error:
+    except tf.errors.OpError as error:
         return fail(f"{output} was not written: {reason(error)}")
     _report(manifest, output)
     return 0

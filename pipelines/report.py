@@ -1,12 +1,17 @@
 """Makes a page to look at a run: `python -m pipelines.report RUN`."""
 
+import contextlib
+import dataclasses
 import sys
 from pathlib import Path
 
+from cueco_tf.data.presence import MissingError, check_there
+from cueco_tf.ownership import InUseError, own
+from cueco_tf.process import command, fail, import_tensorflow
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.storage import new_folder
-from pipelines.command import add_data_dir, fail, parser_of, quiet_tensorflow
+from pipelines.command import add_data_dir, parser_of
 
 _DESCRIPTION = """\
 Makes a page to look at a run, finished or not: RUN/report/index.html, one file that opens from
@@ -49,6 +54,7 @@ def build_parser():
     return parser
 
 
+@command
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     parser = build_parser()
@@ -56,15 +62,22 @@ def main(argv=None):
     if not 2 <= options.images <= MOST_IMAGES:
         parser.error(f"--images should be in [2, {MOST_IMAGES}]. Received: {options.images}")
     folder = RunFolder(Path(options.run))
-    try:
-        folder.read_config()
-        _check_target(folder)
-        evaluation = folder.read_evaluation()
-    except (RunError, OSError) as error:
-        return fail(error)
+    with contextlib.ExitStack() as held:
+        try:
+            config = folder.read_config()
+            folder.check_begun()
+            _check_target(folder)
+            evaluation = folder.read_evaluation()
+            check_there(config.dataset, options.data_dir)
+            held.enter_context(own(folder.path / "report"))
+        except (RunError, MissingError, InUseError, OSError) as error:
+            return fail(error)
+        return _report(folder, evaluation, options)
 
-    quiet_tensorflow()  # four networks are no reason to warn of retracing
-    import tensorflow as tf  # only after everything that is cheap has been checked
+
+def _report(folder, evaluation, options):
+    """Makes the report, and returns the exit code."""
+    tf = import_tensorflow()  # only after everything that is cheap has been checked
 
     from cueco_tf.data.decoding import in_one_line
     from cueco_tf.data.splits import DataError
@@ -89,7 +102,7 @@ def _check_target(folder):
 
 
 def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES):
-    """Makes the report of a run and puts it in RUN/report.
+    """Makes the report of a run and puts it in RUN/report, which the caller owns.
 
     Args:
         folder: `RunFolder`.
@@ -115,6 +128,8 @@ def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES)
     target = folder.path / "report"
     with new_folder(target) as partial:
         findings = examine(folder, run, split, images.class_names, evaluation)
+        if images.scan is not None:
+            findings = dataclasses.replace(findings, images=images.scan.lines())
         print("Drawing ...")
         figures = plots.draw(findings)
         for name, figure in figures.items():

@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+from cueco_tf.ownership import InUseError, own
+from cueco_tf.process import command, fail, handling
 from cueco_tf.running.run_folder import RunError
 from cueco_tf.settings.methods import METHODS
+from pipelines.command import parser_of
 from pipelines.reproducing.paper_tables import SCALES, TABLES, cells
 from pipelines.reproducing.study import StudyError, read_trials
 from pipelines.reproducing.table_writer import write_table
@@ -54,7 +57,7 @@ or a run of another configuration; 130/143 stopped and saved.
 
 def build_parser():
     """The command line."""
-    raw = dict(epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = dict(epilog=_EPILOG)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--runs", default="runs/reproduce", metavar="DIR", help="default: runs/reproduce"
@@ -68,9 +71,7 @@ def build_parser():
         help="where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR, else "
         "~/tensorflow_datasets)",
     )
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.reproduce", description=_DESCRIPTION, **raw
-    )
+    parser = parser_of("reproduce", _DESCRIPTION, _EPILOG)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for table, title in TABLES.items():
         one = commands.add_parser(table, help=title, description=title, parents=[common], **raw)
@@ -116,6 +117,7 @@ def _add_table_options(parser, table):
     )
 
 
+@command
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     parser = build_parser()
@@ -134,9 +136,8 @@ def main(argv=None):
             if len(set(methods)) < len(methods):
                 parser.error(f"--methods should differ. Received: {' '.join(methods)}")
             code, paths = _table(options)
-    except (StudyError, RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (StudyError, RunError, InUseError, OSError) as error:
+        return fail(error)
     if code > 128:
         print("Stopped and saved. The same command goes on.", file=sys.stderr)
     elif code:
@@ -151,11 +152,16 @@ def _table(options):
     methods = getattr(options, "methods", None)
     given = options.seeds, options.runs, options.epochs, methods
     wanted = cells(options.command, options.scale, *given)
-    where = ("--data-dir", options.data_dir) if options.data_dir else ()
     for cell in wanted:
         cell.check()
         trained = "trained" if cell.folder.summary.exists() else "to do"
         print(f"{'evaluated' if cell.scores() else trained:10} {cell.folder.path}")
+    with own(Path(options.output, f"{options.command}-{options.scale}")):
+        return _do_cells(options, wanted)
+
+
+def _do_cells(options, wanted):
+    where = ("--data-dir", options.data_dir) if options.data_dir else ()
     worst, paths = 0, ()
     for number, cell in enumerate(wanted, 1):
         print(f"\n[{number}/{len(wanted)}] {cell.folder.path}", flush=True)
@@ -175,17 +181,22 @@ def _table(options):
 def _study(options):
     """Does the runs of a study until the hours are over; returns the exit code and the files
     written."""
-    from pipelines.reproducing.study_report import (
-        write_study,  # matplotlib takes a second to import
-    )
-
     end = time.monotonic() + 3600 * options.hours
     trials = read_trials(options.grid, options.runs)
-    where = ("--data-dir", options.data_dir) if options.data_dir else ()
     for trial in trials:
         trial.check()
         print(f"{'done' if trial.scores() else 'to do':6} {trial.folder.path}")
     stem = Path(options.output, Path(options.grid).stem)
+    with own(stem):
+        return _do_trials(options, trials, stem, end)
+
+
+def _do_trials(options, trials, stem, end):
+    from pipelines.reproducing.study_report import (
+        write_study,  # matplotlib takes a second to import
+    )
+
+    where = ("--data-dir", options.data_dir) if options.data_dir else ()
     worst = 0
     for number, trial in enumerate(trials, 1):
         print(f"\n[{number}/{len(trials)}] {trial.title}", flush=True)
@@ -200,23 +211,22 @@ def _study(options):
     return worst, paths
 
 
-def _run(command, seconds=math.inf):
+def _run(arguments, seconds=math.inf):
     """Runs a module of this Python and returns its exit code, as a shell counts it. The first
     Ctrl-C reaches the child as well, which saves; so this process waits for it. When the seconds
     are over the child is asked to save and stop."""
-    child = subprocess.Popen([sys.executable, "-m", *command])
-    former = {
-        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: child.terminate()),
-    }
-    try:
-        code = child.wait(None if math.isinf(seconds) else max(seconds, 0.0))
-    except subprocess.TimeoutExpired:
-        child.terminate()
-        code = child.wait()
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+    child = subprocess.Popen([sys.executable, "-m", *arguments])
+
+    def hand_on(number, frame):
+        if number == signal.SIGTERM:
+            child.terminate()
+
+    with handling(hand_on, signal.SIGINT, signal.SIGTERM):
+        try:
+            code = child.wait(None if math.isinf(seconds) else max(seconds, 0.0))
+        except subprocess.TimeoutExpired:
+            child.terminate()
+            code = child.wait()
     return 128 - code if code < 0 else code
 
 

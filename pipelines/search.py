@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from cueco_tf.export.reading import ExportError, read_export
-from pipelines.command import fail, parser_of, reason
+from cueco_tf.process import command, fail
+from pipelines.command import parser_of, reason
 
 _DESCRIPTION = """\
 Finds the images nearest to a query image among those of a file of embeddings, by cosine. Prints a
@@ -47,6 +48,7 @@ def build_parser():
     return parser
 
 
+@command
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
@@ -63,8 +65,9 @@ def main(argv=None):
         columns, origin = read_file(options.file)
         query, own = _query(options, columns, origin)
         found = nearest(columns["embeddings"], query, options.top, own)
-        rows = [(printable(str(columns["paths"][i])), i, similarity) for i, similarity in found]
-        _draw(sheet, options.image, [(str(columns["paths"][i]), s) for _, i, s in rows])
+        rows = [(printable(columns["paths"][i]), i, similarity) for i, similarity in found]
+        shown = [(columns["paths"][i], similarity) for _, i, similarity in rows]
+        _draw(sheet, options.image, shown, origin.get("reading", {}))
     except (ExportError, ValueError) as error:
         return fail(error)
     except OSError as error:
@@ -119,14 +122,15 @@ def _query(options, columns, origin):
             f"compared. Name the right one with --export."
         )
     try:
-        image = image_files.central_crop(options.image, export.image_size, export.crop)
+        reading = image_files.Reading(**origin.get("reading", export.reading))
+        image = image_files.central_crop(options.image, export.image_size, export.crop, reading)
     except Exception as error:  # a damaged file can make a decoder raise anything
         reason = image_files.reason(error)
         raise ValueError(f"{options.image} cannot be read: {reason}") from error
     return export.encoder()(image[None]).embeddings[0], None
 
 
-def _draw(path, query, found):
+def _draw(path, query, found, reading):
     """Draws the query and the images found, with their similarities, as one PNG."""
     from PIL import Image, ImageDraw
 
@@ -139,7 +143,7 @@ def _draw(path, query, found):
     draw = ImageDraw.Draw(sheet)
     for number, (name, caption) in enumerate(cells):
         left, top = number % count * _THUMBNAIL, number // count * height
-        thumbnail = _thumbnail(name)
+        thumbnail = _thumbnail(name, reading)
         if thumbnail is not None:
             sheet.paste(thumbnail, (left, top))
         short = Path(name).name[-20:].encode("latin-1", "replace").decode("latin-1")
@@ -149,7 +153,7 @@ def _draw(path, query, found):
     write_atomically(path, lambda temporary: temporary.write_bytes(content.getvalue()))
 
 
-def _thumbnail(name):
+def _thumbnail(name, reading):
     """A square picture of an image file or of a row of an .npy array; None when neither is there
     any more."""
     import numpy as np
@@ -162,7 +166,8 @@ def _thumbnail(name):
         if array.endswith(".npy") and not Path(name).exists():
             image = Image.fromarray(np.load(array, mmap_mode="r")[int(row)])
             return image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.NEAREST)
-        return Image.fromarray(image_files.central_crop(name, _THUMBNAIL, 1.0))
+        reading = image_files.Reading(**reading)
+        return Image.fromarray(image_files.central_crop(name, _THUMBNAIL, 1.0, reading))
     except Exception:  # a damaged file can make a decoder raise anything
         return None
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "docs" / f"{name}.md" for name in ("getting-started", "data", "evaluation")]
+PAGES = [
+    ROOT / "docs" / f"{name}.md" for name in ("getting-started", "data", "keras", "evaluation")
+]
 
 
 def test_it_builds_without_a_warning(tmp_path):
@@ -29,7 +31,7 @@ def test_it_builds_without_a_warning(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     reference = (tmp_path / "api.html").read_text()
-    for name in ("cueco_tf.CueCo", "cueco_tf.methods.fitting.TwoViewModel.fit"):
+    for name in ("cueco_tf.CueCo", "cueco_tf.methods.fitting.FittingModel.fit"):
         assert f'id="{name}"' in reference
     commands = (tmp_path / "command-line.html").read_text()
     assert "python -m pipelines.embed" in commands and "--predictor-dim" in commands

@@ -1,6 +1,7 @@
 """A method without queue, clusters or key network: the loss of SimCLR within a batch."""
 
 import dataclasses
+from functools import partial
 
 import keras
 from keras import ops
@@ -20,7 +21,9 @@ class TinyMethod(Method):
     terms = ("contrast",)
 
     def __init__(self, encoder, **kwargs):
-        head = build_projection_head(encoder.output_shape[-1], 64, DIM, seed=kwargs["seed"])
+        head = partial(
+            build_projection_head, hidden_dim=64, projection_dim=DIM, seed=kwargs["seed"]
+        )
         super().__init__(encoder, head, **kwargs)
 
     def losses(self, views, targets, own):

@@ -13,9 +13,10 @@ from cueco_tf.data import image_files
 class Decoder:
     """Decodes the images of a batch in parallel, from within a `tf.data` pipeline."""
 
-    def __init__(self, paths, size, strict=False):
+    def __init__(self, paths, size, reading=image_files.AS_STORED, strict=False):
         self.paths = paths
         self.size = size
+        self.reading = reading
         self.strict = strict
         self.failed = set()
         self.pool = concurrent.futures.ThreadPoolExecutor(image_files.WORKERS)
@@ -38,9 +39,9 @@ class Decoder:
         return np.stack([result for result in results if result is not None]), kept
 
     def _try(self, i, boxes):
-        path = str(self.paths[i])
+        path = self.paths[i]
         try:
-            return image_files.crops(path, boxes, self.size)
+            return image_files.crops(path, boxes, self.size, self.reading)
         except Exception as error:  # a damaged file can make a decoder raise anything
             if self.strict:
                 raise OSError(f"Cannot read {path}: {image_files.reason(error)}") from error
@@ -52,6 +53,6 @@ class Decoder:
 
 def in_one_line(error):
     """What a `tf.errors.OpError` says, without its trace: our own words, where a file could not be
-    read while it streamed."""
-    line = error.message.splitlines()[0]
-    return line.partition("OSError: ")[2] or re.sub(r"^\{\{.*?\}\} ", "", line)
+    read, or a label was refused, while they streamed."""
+    own = re.search(r"(?:OSError|ValueError): (.*)", error.message)
+    return own[1] if own else re.sub(r"^\{\{.*?\}\} ", "", error.message.splitlines()[0])

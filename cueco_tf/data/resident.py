@@ -8,7 +8,9 @@ everything where it was: on a GPU its recorded launches are replayed as they are
 import numpy as np
 import tensorflow as tf
 
-from cueco_tf.data.views import UNLABELLED, epoch_order, places_of
+from cueco_tf.data.labels import UNLABELLED
+from cueco_tf.data.order import epoch_order
+from cueco_tf.data.views import places_of
 
 LARGEST = 4 * 2**30  # bytes: CIFAR takes 150 MB, and the networks need the rest
 
@@ -25,7 +27,6 @@ class Resident:
     """
 
     def __init__(self, images, labels, batch_size, augment, seed):
-        self.source = (images, labels, batch_size, augment, seed)
         self.images, self.labels, self.order = (
             tf.Variable(value, trainable=False)
             for value in (images, _known(labels, len(images)), np.arange(len(images)))
@@ -35,11 +36,22 @@ class Resident:
         self.last_size = len(images) - (self.steps_per_epoch - 1) * batch_size
         self._epoch = None  # that of the order
 
-    def holds(self, images, labels, *others):
-        """Whether it was made of these arguments: of this very array of images."""
-        own_images, own_labels, *own_others = self.source
-        same_labels = np.array_equal(own_labels, labels)
-        return own_images is images and same_labels and own_others == list(others)
+    def refill(self, images, labels, *others):
+        """Takes other images in, or the same after a change, where they fit in the place of those
+        that are there: a step that is compiled stays as it is.
+
+        Args:
+            images, labels, *others: the arguments that it would be made of.
+
+        Returns:
+            Whether it has done so.
+        """
+        fits = self.images.shape == images.shape
+        if not fits or (self.batch_size, self.augment, self.seed) != others:
+            return False
+        self.images.assign(images)
+        self.labels.assign(_known(labels, len(images)))
+        return True
 
     def epochs_of(self, first, count):
         """Walks through steps epoch by epoch, and has the order of each ready.
@@ -55,7 +67,7 @@ class Resident:
             epoch, place = divmod(first, self.steps_per_epoch)
             if epoch != self._epoch:
                 with tf.device("CPU"):
-                    self.order.assign(epoch_order(epoch, len(self.source[0]), self.seed))
+                    self.order.assign(epoch_order(epoch, self.order.shape[0], self.seed))
                 self._epoch = epoch
             some = min(count, self.steps_per_epoch - place)
             yield place, some

@@ -6,35 +6,38 @@ both know how to make the training views of any step and the plain images for ev
 """
 
 import dataclasses
-import os
-import warnings
 from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from cueco_tf.data import image_files
-from cueco_tf.data.splits import LARGE_SIZE, SMALL, DataError, FileSplit, ImageSet, array_split
+from cueco_tf.data.folders import load_folder
+from cueco_tf.data.image_files import AS_STORED, Reading
+from cueco_tf.data.labels import UNLABELLED
+from cueco_tf.data.splits import DataError, ImageSet, array_split
 from cueco_tf.data.tfds import imagenet100_classes, load_tfds
 from cueco_tf.settings.choices import DATASETS
 
 _TEST_SHARE = 0.2
 
 
-def load(name, data_dir=None, image_size=None, holdout=0.0):
-    """Loads a data set by name.
+def load(name, data_dir=None, image_size=None, holdout=0.0, labels=None, reading=AS_STORED):
+    """Loads a data set by name. Of a folder, prints what is taken and what is left.
 
     Args:
         name: one of `DATASETS`. `folder:PATH` takes images of any size and format at any
-            depth; where all of them lie in two or more direct sub-folders of PATH, these are the
-            classes. `tfds:NAME` is any TensorFlow Datasets set with an `image` feature.
+            depth; `cueco_tf.data.layout` says when its sub-folders are classes or splits.
+            `tfds:NAME` is any TensorFlow Datasets set with an `image` feature.
         data_dir: where TensorFlow Datasets keeps its sets; beats the environment's
             `TFDS_DATA_DIR`, which beats `~/tensorflow_datasets`. Empty means unset.
         image_size: integer, the height and width to train at, or None for the native size (224 for
             images above 64 pixels).
         holdout: float in [0, 1): a part of the training split, drawn once and for all, that takes
             the place of the test split, to choose options by. Defaults to 0.
+        labels: of a folder: `"folders"`: its sub-folders are classes; `"none"`: they mean nothing;
+            None, the default, for what they look like.
+        reading: `Reading` of image files: which pixels are black and white, how large they may be.
 
     Returns:
         `ImageSet`.
@@ -43,22 +46,23 @@ def load(name, data_dir=None, image_size=None, holdout=0.0):
         DataError: for an unknown name, a set that is missing or holds no usable image, or one
             without labels to hold out.
     """
-    images = _load(name, data_dir, image_size)
+    images = _load(name, data_dir, image_size, labels, reading)
     return _hold_out(images, holdout) if holdout else images
 
 
-def _load(name, data_dir, image_size):
+def _load(name, data_dir, image_size, labels, reading):
     kind, _, rest = name.partition(":")
     if name == "digits":
         return _digits(image_size)
     if name in ("cifar10", "cifar100"):
         return load_tfds(name, name, data_dir, image_size)
     if name == "imagenet100":
-        return load_tfds(name, "imagenet2012", data_dir, image_size, imagenet100_classes())
+        classes = imagenet100_classes()
+        return load_tfds(name, "imagenet2012", data_dir, image_size, classes, reading)
     if kind == "folder" and rest:
-        return _folder(name, Path(rest).expanduser(), image_size)
+        return load_folder(name, Path(rest).expanduser(), image_size, labels, reading)
     if kind == "tfds" and rest:
-        return load_tfds(name, rest, data_dir, image_size)
+        return load_tfds(name, rest, data_dir, image_size, reading=reading)
     raise DataError(f"Unknown data set {name!r}. Choose one of: {', '.join(DATASETS)}.")
 
 
@@ -75,7 +79,14 @@ def load_for(config, data_dir=None):
     Raises:
         DataError: as in `load`, and for a set that has changed since.
     """
-    images = load(config.dataset, data_dir, config.image_size, config.holdout)
+    images = load(
+        config.dataset,
+        data_dir,
+        config.image_size,
+        config.holdout,
+        config.labels,
+        reading_of(config),
+    )
     if config.train_images is None:
         return images
     found = (len(images.train), images.num_classes)
@@ -93,6 +104,11 @@ def load_for(config, data_dir=None):
     return images
 
 
+def reading_of(config):
+    """The `Reading` of a `RunConfig`."""
+    return Reading(config.pixel_range, config.max_megapixels)
+
+
 def _hold_out(images, share):
     if images.train.labels is None:
         raise DataError(f"{images.name} has no labels, so nothing held out could be scored.")
@@ -102,6 +118,7 @@ def _hold_out(images, share):
         left = f"{total - count} training images and {count} to score on"
         raise DataError(f"A holdout of {share} leaves {left}: 2 of each are needed.")
     order = np.random.default_rng(0).permutation(total)
+    order = order[np.argsort(images.train.labels[order] == UNLABELLED, kind="stable")]
     held, rest = (images.train.take(np.sort(part)) for part in (order[:count], order[count:]))
     return dataclasses.replace(images, train=rest, test=held)
 
@@ -117,38 +134,3 @@ def _digits(image_size):
         array_split(*pair, image_size) for pair in ((train_x, train_y), (test_x, test_y))
     )
     return ImageSet("digits", train, test, names)
-
-
-def _folder(name, folder, image_size):
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}. Give an existing one: folder:PATH.")
-    found, skipped = image_files.scan(folder)
-    if skipped:
-        shown = "".join(f"\n  {path}: {reason}" for path, reason in skipped[:10])
-        more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-        warnings.warn(
-            f"Skipped {len(skipped)} unreadable images in {folder}:{shown}{more}", stacklevel=3
-        )
-    if len(found) < 2:
-        number = "No readable image" if not found else "A single readable image"
-        raise DataError(f"{number} in {folder} and the folders below it.")
-    split = FileSplit.of(found, None, image_size or _native_size(found))
-    parents = sorted({image.path.parent for image in found})
-    if len(parents) < 2 or any(parent.parent != folder for parent in parents):
-        return ImageSet(name, split, None, None)
-    number = {parent: i for i, parent in enumerate(parents)}
-    labels = np.array([number[image.path.parent] for image in found], np.int32)
-    stratify = (
-        labels if np.bincount(labels).min() >= 2 and len(found) >= 10 * len(parents) else None
-    )
-    train, test = train_test_split(
-        np.arange(len(found)), test_size=_TEST_SHARE, stratify=stratify, random_state=0
-    )
-    split = dataclasses.replace(split, labels=labels)
-    names = tuple(os.fsencode(parent.name).decode(errors="replace") for parent in parents)
-    return ImageSet(name, split.take(np.sort(train)), split.take(np.sort(test)), names)
-
-
-def _native_size(found):
-    side = int(np.median([min(image.width, image.height) for image in found]))
-    return max(side, 8) if side <= SMALL else LARGE_SIZE

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cueco_tf.data import image_files, views
+from cueco_tf.data import image_files, order, views
 from cueco_tf.data.decoding import Decoder
+from cueco_tf.data.labels import UNLABELLED
+from cueco_tf.data.scan import Scan
 
 SMALL = 64  # pixels: up to here a set of arrays is held in memory, above it is streamed
 LARGE_SIZE = 224  # the size to train at above it, unless told otherwise
@@ -24,8 +26,24 @@ class DataError(ValueError):
     """The data set is unknown, missing or unusable; the message says what to do."""
 
 
+class _Split:
+    """What both kinds of split can do."""
+
+    def sample(self, count, seed=0):
+        """A random part of the split, the same for the same seed."""
+        if count >= len(self):
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+    def labelled(self):
+        """The images whose labels are known: those that can be scored."""
+        if self.labels is None or (self.labels != UNLABELLED).all():
+            return self
+        return self.take(np.flatnonzero(self.labels != UNLABELLED))
+
+
 @dataclasses.dataclass(frozen=True)
-class ArraySplit:
+class ArraySplit(_Split):
     """Images in memory: `images` uint8 `(n, size, size, 3)`, `labels` int32 `(n,)` or None."""
 
     images: np.ndarray
@@ -61,39 +79,36 @@ class ArraySplit:
         """The split of the chosen indices."""
         return ArraySplit(self.images[chosen], None if self.labels is None else self.labels[chosen])
 
-    def sample(self, count, seed=0):
-        """A random part of the split, the same for the same seed."""
-        if count >= len(self):
-            return self
-        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
-
 
 @dataclasses.dataclass(frozen=True)
-class FileSplit:
+class FileSplit(_Split):
     """Images on disk.
 
-    `paths` is an `(n,)` array of strings, `aspects` float32 `(n,)` (height over width), `labels`
-    int32 `(n,)` or None, `image_size` the height and width to train at.
+    `paths` is an `(n,)` array of strings, each as long as it is, `aspects` float32 `(n,)` (height
+    over width), `labels` int32 `(n,)`, -1 where unknown, or None, `image_size` the height and width
+    to train at, `reading` how files become pixels.
     """
 
     paths: np.ndarray
     aspects: np.ndarray
     labels: np.ndarray | None
     image_size: int
+    reading: image_files.Reading = image_files.AS_STORED
 
     @classmethod
-    def of(cls, found, labels, image_size):
-        """Makes a split of a list of `ImageFile`."""
-        paths = np.array([str(image.path) for image in found])
-        aspects = np.array([image.height / image.width for image in found], np.float32)
-        return cls(paths, aspects, labels, image_size)
+    def of(cls, found, labels, image_size, reading=image_files.AS_STORED):
+        """Makes a split of a `Scan` with sizes."""
+        widths, heights = found.sizes.T
+        aspects = (heights / widths).astype(np.float32)
+        return cls(found.paths, aspects, labels, image_size, reading)
 
     def __len__(self):
         return len(self.paths)
 
     def fingerprint(self):
         """A hash of the files' names below their common folder, sizes in bytes, and labels."""
-        root = os.path.commonpath(self.paths.tolist())
+        # What the first and the last have in common all have, and it takes no list of all parts.
+        root = os.path.commonpath([min(self.paths), max(self.paths)])
         labels = [None] * len(self) if self.labels is None else self.labels.tolist()
         digest = hashlib.sha256()
         for path, label in zip(self.paths, labels, strict=True):
@@ -104,13 +119,8 @@ class FileSplit:
     def take(self, chosen):
         """The split of the chosen indices."""
         labels = None if self.labels is None else self.labels[chosen]
-        return FileSplit(self.paths[chosen], self.aspects[chosen], labels, self.image_size)
-
-    def sample(self, count, seed=0):
-        """A random part of the split, the same for the same seed."""
-        if count >= len(self):
-            return self
-        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+        paths, aspects = self.paths[chosen], self.aspects[chosen]
+        return dataclasses.replace(self, paths=paths, aspects=aspects, labels=labels)
 
     def training_batches(self, batch_size, augment, seed, first_step, part=views.WHOLE):
         """Endless `((view1, view2), labels)` batches from `first_step` on.
@@ -118,15 +128,15 @@ class FileSplit:
         An image that turns out to be unreadable is left out of its batch, with a warning. Of each
         batch only `part` is decoded (see `views`).
         """
-        decoder = Decoder(self.paths, self.image_size)
+        decoder = Decoder(self.paths, self.image_size, self.reading)
         labels = self.labels
         if labels is None:
-            labels = np.full(len(self), views.UNLABELLED, np.int32)
+            labels = np.full(len(self), UNLABELLED, np.int32)
         with tf.device("CPU"):
             aspects, labels = tf.constant(self.aspects), tf.constant(labels)
 
         def batch(step):
-            index = views.shuffled_indices(step, len(self), batch_size, seed)
+            index = order.shuffled_indices(step, len(self), batch_size, seed)
             draws = augment.draws(tf.shape(index)[0], (seed, step))
             boxes = augment.crop_boxes(draws, tf.gather(aspects, index))
             places, own = views.places_of(part, tf.shape(index)[0])
@@ -136,7 +146,7 @@ class FileSplit:
             return finished, tf.gather(labels, tf.gather(index, places[:own]))
 
         # Two batches at a time: their images already decode in parallel.
-        return views.steps_from(first_step).map(batch, num_parallel_calls=2).prefetch(2)
+        return order.steps_from(first_step).map(batch, num_parallel_calls=2).prefetch(2)
 
     def plain_batches(self, batch_size=256):
         """The central crop of each image, in order: uint8 batches.
@@ -146,7 +156,7 @@ class FileSplit:
         """
         with tf.device("CPU"):
             boxes = tf.constant(image_files.central_boxes(self.aspects)[:, None])
-        decoder = Decoder(self.paths, self.image_size, strict=True)
+        decoder = Decoder(self.paths, self.image_size, self.reading, strict=True)
 
         def batch(index):
             return decoder(index, tf.gather(boxes, index))[0][:, 0]
@@ -157,12 +167,14 @@ class FileSplit:
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """A data set: `train` and `test` splits; `test` is None where there are no labels."""
+    """A data set: `train` and `test` splits; `test` is None where there are no labels. `scan` tells
+    what was taken from a folder and what was left; None for any other set."""
 
     name: str
     train: object
     test: object | None
     class_names: tuple | None
+    scan: Scan | None = None
 
     @property
     def num_classes(self):

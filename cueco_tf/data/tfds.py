@@ -1,14 +1,17 @@
 """Data sets of TensorFlow Datasets."""
 
+import dataclasses
 import os
-import shutil
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from cueco_tf.data import image_files
+from cueco_tf.data.image_files import AS_STORED
+from cueco_tf.data.labels import UNLABELLED
+from cueco_tf.data.presence import MissingError, check_there
+from cueco_tf.data.scan import scan
 from cueco_tf.data.splits import (
     LARGE_SIZE,
     SMALL,
@@ -17,6 +20,8 @@ from cueco_tf.data.splits import (
     ImageSet,
     array_split,
 )
+from cueco_tf.ownership import own
+from cueco_tf.storage import new_folder
 
 
 def imagenet100_classes():
@@ -25,7 +30,7 @@ def imagenet100_classes():
     return tuple(sorted(text.split()))
 
 
-def load_tfds(name, tfds_name, data_dir, image_size, classes=None):
+def load_tfds(name, tfds_name, data_dir, image_size, classes=None, reading=AS_STORED):
     """Loads a TensorFlow Datasets set.
 
     Args:
@@ -34,6 +39,7 @@ def load_tfds(name, tfds_name, data_dir, image_size, classes=None):
         data_dir: where TFDS keeps its sets, or None for the environment's or its own place.
         image_size: integer, the height and width to train at, or None for the native size.
         classes: the names of the classes to keep, which then get these numbers; None for all.
+        reading: `Reading` of images that become files.
 
     Returns:
         `ImageSet`.
@@ -69,8 +75,11 @@ def load_tfds(name, tfds_name, data_dir, image_size, classes=None):
         train, test = (_tfds_arrays(builder, split, names, image_size) for split in splits)
     else:
         size = image_size or LARGE_SIZE
-        train, test = (extract(builder, split, names, classes, size) for split in splits)
-    return ImageSet(name, train, test if names else None, classes or names)
+        train, test = (extract(builder, split, names, classes, size, reading) for split in splits)
+    splits = train, test
+    if names is None or not all((each.labels != UNLABELLED).any() for each in splits):
+        return ImageSet(name, dataclasses.replace(train, labels=None), None, None)
+    return ImageSet(name, train, test, classes or names)
 
 
 def _prepared_builder(name, tfds_name, data_dir):
@@ -78,12 +87,16 @@ def _prepared_builder(name, tfds_name, data_dir):
 
     folder = data_dir or Path("~/tensorflow_datasets").expanduser()
     try:
+        check_there(f"tfds:{tfds_name}", data_dir)
         builder = tfds.builder(tfds_name, data_dir=data_dir)
         if not builder.is_prepared():
-            print(
-                f"{name} is not in {folder}: downloading it (without network, minutes of retries)"
-            )
-            builder.download_and_prepare()
+            with own(Path(folder, builder.name), waits_for=_anyone):
+                builder = tfds.builder(tfds_name, data_dir=data_dir)
+                if not builder.is_prepared():  # else who was here before has done it
+                    print(f"{name} is not in {folder}: downloading it")
+                    builder.download_and_prepare()
+    except MissingError as error:
+        raise DataError(str(error)) from error
     except Exception as error:  # TFDS and what it calls raise many kinds
         reason = str(error).strip().splitlines()
         raise DataError(
@@ -107,11 +120,17 @@ def _tfds_arrays(builder, split, names, image_size):
     return array_split(images, None if labels is None else labels.astype(np.int32), image_size)
 
 
-def extract(builder, split, names, classes, image_size):
+def _anyone(holder):
+    """Whom to wait for: whoever prepares a set does so for all, as several workers on a machine."""
+    return True
+
+
+def extract(builder, split, names, classes, image_size, reading=AS_STORED):
     """Writes the encoded images of a TFDS split out as files, once, and returns them as a split.
 
     TFDS keeps images in record files that can only be read in order. As files they can be shuffled
     perfectly, resumed at any step and cropped while they are decoded, at the price of disk space.
+    Where another process is writing them, this waits for it.
 
     Args:
         builder: a prepared TFDS builder.
@@ -119,34 +138,43 @@ def extract(builder, split, names, classes, image_size):
         names: its class names, or None without labels.
         classes: the names of the classes to keep, which then get these numbers; None for all.
         image_size: integer, the height and width to train at.
+        reading: `Reading` of the files.
 
     Returns:
         `FileSplit`.
     """
-    import tensorflow_datasets as tfds
-
-    number = {name: i for i, name in enumerate(classes or names or ())}
     wanted = "" if classes is None else f"-{len(classes)}-classes"
     safe = "".join(c if c.isalnum() else "_" for c in split)
     target = Path(builder.data_dir, f"cueco_tf_files{wanted}", safe)
     if not target.exists():
-        partial = target.with_name(f"{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        dataset = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-        total = builder.info.splits[split].num_examples
-        title = f"Unpacking {builder.name} {split}"
-        for i, example in enumerate(tqdm(tfds.as_numpy(dataset), title, total, unit="image")):
-            if names and example["label"] < 0:
-                raise ValueError(f"The split {split} of {builder.name} has no labels.")
-            name = names[example["label"]] if names else None
-            if name is None or name in number:
-                kind = "png" if example["image"].startswith(b"\x89PNG") else "jpg"
-                label = "" if name is None else f"-{number[name]}"
-                (partial / f"{i:08d}{label}.{kind}").write_bytes(example["image"])
-        partial.rename(target)
-    found, _ = image_files.scan(target)
+        with own(target, waits_for=_anyone):
+            if not target.exists():
+                with new_folder(target) as partial:
+                    _unpack(builder, split, names, classes, partial)
+    found = scan(target, reading)
     labels = None
     if names:
-        labels = np.array([int(image.path.stem.split("-")[1]) for image in found], np.int32)
-    return FileSplit.of(found, labels, image_size)
+        stems = (Path(path).stem.split("-") for path in found.paths)
+        labels = np.array([int(stem[1]) if stem[1:] else UNLABELLED for stem in stems], np.int32)
+    return FileSplit.of(found, labels, image_size, reading)
+
+
+def _unpack(builder, split, names, classes, folder):
+    """Writes the images of a split, or those of some classes, into a folder."""
+    import tensorflow_datasets as tfds
+
+    number = {name: i for i, name in enumerate(classes or names or ())}
+    dataset = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    total = builder.info.splits[split].num_examples
+    title = f"Unpacking {builder.name} {split}"
+    done = 0
+    for i, example in enumerate(tqdm(tfds.as_numpy(dataset), title, total, unit="image")):
+        known = names and example["label"] != UNLABELLED
+        name = names[example["label"]] if known else None
+        if name in number or (name is None and classes is None):
+            kind = "png" if example["image"].startswith(b"\x89PNG") else "jpg"
+            label = "" if name is None else f"-{number[name]}"
+            (folder / f"{i:08d}{label}.{kind}").write_bytes(example["image"])
+        done += 1
+    if done != total:
+        raise DataError(f"The split {split} of {builder.name} has {done} images, not {total}.")

@@ -16,7 +16,10 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-UNLABELLED = -1
+from cueco_tf.data.labels import UNLABELLED, check_kind, check_labels
+from cueco_tf.data.order import shuffled_indices, steps_from
+from cueco_tf.data.pixels import warn_if_scaled
+
 WHOLE = (0, 1, 1)
 
 
@@ -29,7 +32,7 @@ def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOL
         batch_size: integer >= 1; the last batch of an epoch may be smaller.
         augment: function of `(images, seed)` that returns two views.
         seed: integer.
-        first_step: integer: the step to begin with.
+        first_step: the step to begin with: an integer, or a function that returns it.
         part: (index, count, replicas): what to make of each batch. Defaults to all of it.
 
     Returns:
@@ -51,11 +54,6 @@ def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOL
     return batches.prefetch(tf.data.AUTOTUNE), steps_per_epoch
 
 
-def steps_from(first_step):
-    """An endless data set of the numbers of the steps, int64."""
-    return tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).repeat()
-
-
 def places_of(part, size):
     """Which images of a batch of `size` a part consists of: their places, `(n,)` int32, and how
     many of them, from the first, are its own. Parts differ by one own image at most."""
@@ -73,32 +71,27 @@ def _views_at(augment, images, seed, places):
     return tuple(tf.gather(view, places) for view in augment(images, seed))
 
 
-def shuffled_indices(step, count, batch_size, seed):
-    """The images of one step: `(batch,)` int64, every image once an epoch, in an order that is a
-    function of the seed and the epoch. No permutation is held in memory."""
-    steps_per_epoch = -(-count // batch_size)
-    epoch, start = step // steps_per_epoch, (step % steps_per_epoch) * batch_size
-    return epoch_order(epoch, count, seed, tf.range(start, tf.minimum(start + batch_size, count)))
-
-
-def epoch_order(epoch, count, seed, places=None):
-    """The images of an epoch in its order, or those at some places of it: int64 `(n,)`."""
-    epoch = tf.cast(epoch, tf.int64)
-    # `tf.random.experimental.index_shuffle` is this operation with four rounds, after which
-    # neighbours are still correlated; after sixteen they are not.
-    return tf.raw_ops.RandomIndexShuffle(
-        index=tf.range(count, dtype=tf.int64) if places is None else places,
-        seed=tf.stack([tf.constant(seed, tf.int64), epoch, tf.zeros_like(epoch)]),
-        max_index=tf.constant(count - 1, tf.int64),
-        rounds=16,
-    )
-
-
-def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoch=None, part=WHOLE):
+def from_dataset(
+    dataset,
+    augment,
+    image_shape,
+    seed,
+    first_step,
+    steps_per_epoch=None,
+    part=WHOLE,
+    num_classes=None,
+    first=None,
+    of_use=True,
+):
     """Batches from a user's batched `tf.data.Dataset`, which yields the same on all workers.
 
-    Its elements may be images; `(images, labels)`, the second of rank 1; `(view1, view2)`, the
-    second of rank 4; or `((view1, view2), labels)`. Ready-made views pass through untouched.
+    Its elements may be images; `(images, labels)`, the second of rank 1 or `(n, 1)`; `(view1,
+    view2)`, the second of rank 4; or `((view1, view2), labels)`. Ready-made views pass through
+    untouched. Labels are checked batch by batch (`labels.check_labels`); where they are not
+    `of_use`, a warning says so. The first step is an integer, or a function that returns it, which
+    is called when batches are first asked for, and with data of unknown length at the beginning of
+    each epoch. `first` is the first element of what can be read only once, whose pixels are looked
+    at; None to read it.
 
     Returns:
         `(dataset, steps_per_epoch)`; the latter is None when nothing tells how long an epoch is.
@@ -107,22 +100,48 @@ def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoc
         ValueError: for elements of another structure or shape, or an endless data set without
             `steps_per_epoch`.
     """
-    split = _splitter(dataset.element_spec, image_shape)
+    split = splitter(dataset.element_spec, image_shape)
+    steps_per_epoch = _length_of(dataset, steps_per_epoch, "steps_per_epoch")
+    _warn_if_scaled(dataset, first, split)
+    if steps_per_epoch is not None:
+        dataset = dataset.repeat()
+    numbered = tf.data.Dataset.zip(steps_from(first_step), dataset)
+    return _viewed(numbered, split, augment, seed, part, num_classes, of_use), steps_per_epoch
+
+
+def held_out(
+    dataset, augment, image_shape, seed, steps=None, part=WHOLE, num_classes=None, first=None
+):
+    """Batches to evaluate on, as `from_dataset` makes them, but once through and with the same
+    views each time, which no step of training draws.
+
+    Returns:
+        `(dataset, steps)`; the latter is None for all batches there are.
+
+    Raises:
+        ValueError: as there, with `steps` in the place of `steps_per_epoch`.
+    """
+    split = splitter(dataset.element_spec, image_shape)
+    _length_of(dataset, steps, "steps")
+    if steps is not None:
+        dataset = dataset.take(steps)
+    _warn_if_scaled(dataset, first, split)
+    numbered = tf.data.Dataset.zip(steps_from(-1, by=-1), dataset)
+    return _viewed(numbered, split, augment, seed, part, num_classes), steps
+
+
+def _length_of(dataset, steps, name):
+    """The batches of an epoch: `steps` or else what the data set tells, or None."""
     length = int(dataset.cardinality())
-    if steps_per_epoch is None and length == tf.data.INFINITE_CARDINALITY:
-        raise ValueError("The dataset never ends: pass `steps_per_epoch` to `fit`.")
+    if steps is None and length == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(f"The dataset never ends: pass `{name}`.")
     if length == 0:
-        raise ValueError("The dataset is empty: there is nothing to train on.")
-    _warn_if_scaled(dataset, split)
-    if steps_per_epoch is None and length > 0:
-        steps_per_epoch = length
-    if steps_per_epoch is None:
-        # An epoch's end cannot be foreseen, so steps cannot be counted across epochs; this counter
-        # draws anew each time the data set is iterated.
-        counter = tf.data.Dataset.random(seed=seed + first_step, rerandomize_each_iteration=True)
-        numbered = tf.data.Dataset.zip(counter, dataset)
-    else:
-        numbered = dataset.repeat().enumerate(first_step)
+        raise ValueError("The dataset is empty: there is not a single batch in it.")
+    return length if steps is None and length > 0 else steps
+
+
+def _viewed(numbered, split, augment, seed, part, num_classes, of_use=True):
+    """The `((view1, view2), labels)` of numbered elements, ahead of their use."""
 
     def batch(number, element):
         images, views, labels = split(element)
@@ -132,17 +151,39 @@ def from_dataset(dataset, augment, image_shape, seed, first_step, steps_per_epoc
             views = _views_at(augment, images, (tf.constant(seed, tf.int64), number), places)
         elif part != WHOLE:
             views = tuple(tf.gather(view, places) for view in views)
-        if labels is None:
-            labels = tf.fill((size,), UNLABELLED)
-        labels = tf.cast(tf.reshape(labels, (-1,)), tf.int32)
+        labels = _checked(labels, size, num_classes, of_use)
         return views, tf.gather(labels, places[:own])
 
-    batches = numbered.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
-    return batches.prefetch(tf.data.AUTOTUNE), steps_per_epoch
+    return numbered.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def _splitter(spec, image_shape):
-    """Returns the function that takes one element apart into (images, views, labels)."""
+def _checked(labels, size, num_classes, of_use):
+    """The labels of a batch, int32 `(size,)`, -1 where there are none; bad ones end the pipeline,
+    whatever the step would make of them."""
+    if labels is None:
+        return tf.fill((size,), UNLABELLED)
+
+    def check(labels, size):
+        labels = check_labels(labels, size, num_classes)
+        if not of_use:
+            warn_of_unused(labels)
+        return labels.astype(np.int32)
+
+    labels = tf.numpy_function(check, (labels, size), tf.int32)
+    labels.set_shape((None,))
+    return labels
+
+
+def splitter(spec, image_shape):
+    """The function that takes an element of a user's data set apart into (images, views, labels).
+
+    Args:
+        spec: the data set's `element_spec`.
+        image_shape: (height, width, channels).
+
+    Raises:
+        ValueError: for elements of another structure or shape.
+    """
 
     def rank(part):
         return getattr(getattr(part, "shape", None), "rank", None)
@@ -156,11 +197,12 @@ def _splitter(spec, image_shape):
         first, second = spec
         if is_images(first) and is_images(second):
             return lambda element: (None, element, None)
-        if is_images(first) and rank(second) in (0, 1):
-            return lambda element: (element[0], None, element[1])
         pair = isinstance(first, tuple) and len(first) == 2 and all(map(is_images, first))
-        if pair and rank(second) in (0, 1):
-            return lambda element: (None, element[0], element[1])
+        if (pair or is_images(first)) and rank(second) in (1, 2):
+            check_kind(tuple(second.shape), np.dtype(second.dtype.as_numpy_dtype))
+            if pair:
+                return lambda element: (None, element[0], element[1])
+            return lambda element: (element[0], None, element[1])
     shape = "x".join(str(size) for size in image_shape)
     raise ValueError(
         f"The dataset should yield batches of {shape} images, (images, labels), (view1, view2) or "
@@ -169,24 +211,22 @@ def _splitter(spec, image_shape):
     )
 
 
-def _warn_if_scaled(dataset, split):
-    spec = dataset.element_spec
-    while isinstance(spec, tuple):
-        spec = spec[0]
-    if spec.dtype.is_floating:
-        for element in dataset.take(1):
-            images, views, _ = split(element)
-            warn_if_scaled((images if views is None else views[0]).numpy())
-
-
-def warn_if_scaled(images):
-    """Warns about float images that never exceed 1: pixels go from 0 to 255 everywhere."""
-    if np.issubdtype(images.dtype, np.floating) and images.size and images.max() <= 1:
+def warn_of_unused(labels):
+    """Warns where there are labels that teach no probe and score no held-out images."""
+    if (labels != UNLABELLED).any():
         warnings.warn(
-            f"Pixels should go from 0 to 255, but these float images never exceed "
-            f"{images.max():.3g}: multiply them by 255, or the encoder sees black images.",
-            stacklevel=3,
+            "The labels are not used: the model was made without `num_classes`, so it trains no "
+            "probe, and no `validation_data` asks for k-NN.",
+            stacklevel=5,
         )
+
+
+def _warn_if_scaled(dataset, first, split):
+    for element in dataset.take(1) if first is None else [first]:
+        images, views, _ = split(element)
+        pixels = np.asarray(images if views is None else views[0])
+        if views is None or pixels.max() <= 1:  # views may be as dark as augmentation makes them
+            warn_if_scaled(pixels)
 
 
 def check_images(images, image_shape):

@@ -5,14 +5,13 @@ scalars, along their first axis (https://github.com/keras-team/keras/issues/2058
 dividing batches to TensorFlow, which parts a global batch that workers make in parts themselves.
 """
 
-import keras
 import tensorflow as tf
 from keras import ops
 
-_STEPS_PER_LOOK = 20
+from cueco_tf.distributed.compiling import CompiledModel
 
 
-class ReplicatedModel(keras.Model):
+class ReplicatedModel(CompiledModel):
     """A model whose `train_step` sees a share of the global batch, of any size.
 
     There are as many labels as images are its own. More images, which follow those, are others':
@@ -23,58 +22,7 @@ class ReplicatedModel(keras.Model):
     Subclasses build all their weights in `__init__`.
     """
 
-    def compile(self, optimizer="sgd", jit_compile=None, steps_per_execution=None, **kwargs):
-        """Configures training.
-
-        Args:
-            optimizer: as in `keras.Model.compile`.
-            jit_compile: whether XLA compiles the whole step, of a single device; `"update"`: what
-                moves the weights alone, a handful of operations a weight; None for where the whole
-                pays, on a GPU. Defaults to None.
-            steps_per_execution: integer >= 1, the steps between two looks of the host at the logs,
-                fewer at an epoch's end; None for 20 on GPUs, which else wait for the host, and 1
-                elsewhere. Defaults to None.
-            **kwargs: as in `keras.Model.compile`.
-
-        Raises:
-            ValueError: where XLA is asked for and several devices train.
-        """
-        self._asked = dict(jit_compile=jit_compile, steps_per_execution=steps_per_execution)
-        gpus = tf.config.list_logical_devices("GPU")
-        alone = self.distribute_strategy.num_replicas_in_sync == 1
-        if jit_compile in (None, "auto"):
-            jit_compile = len(gpus) > 0 and alone
-        elif jit_compile and not alone:
-            raise ValueError(
-                f"XLA compiles the step of a single device: those of several wait for each other "
-                f"in it. Received: jit_compile={jit_compile!r} with "
-                f"{self.distribute_strategy.num_replicas_in_sync} replicas"
-            )
-        self._compiled_update = jit_compile == "update"
-        if steps_per_execution is None:
-            steps_per_execution = _STEPS_PER_LOOK if gpus else 1
-        super().compile(
-            optimizer=optimizer,
-            jit_compile=jit_compile is True,
-            steps_per_execution=steps_per_execution,
-            **kwargs,
-        )
-
-    def get_compile_config(self):
-        """What a saved model is compiled with again, by the device that then trains it."""
-        if not self.compiled:
-            return {}
-        return self._asked | {"optimizer": keras.saving.serialize_keras_object(self.optimizer)}
-
-    def compile_from_config(self, config):
-        """Compiles a model that was loaded, with an optimizer that is ready for its state."""
-        if not config:
-            return
-        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        alone = self.distribute_strategy.num_replicas_in_sync == 1
-        jit_compile = config["jit_compile"] if alone else None
-        self.compile(**{**config, "optimizer": optimizer, "jit_compile": jit_compile})
-        self.optimizer.build(self.trainable_variables)
+    learning = True  # but in the step of `evaluate`, while it is traced
 
     def predict(self, *args, **kwargs):
         """As `keras.Model.predict`; XLA, and several steps between two looks, are for training."""
@@ -161,21 +109,37 @@ class ReplicatedModel(keras.Model):
         self._next, self._done = first + count, self._done + count
         return first, count
 
-    def compiled_step(self):
+    def compiled_step(self, learning=True):
         """The function that does one step on all replicas of this process, given their data, and
-        returns its logs, which are the same on each."""
+        returns its logs, which are the same on each.
+
+        Args:
+            learning: whether it is `train_step`, or else `test_step`, which is not compiled by XLA.
+                Defaults to True.
+        """
         strategy = self.distribute_strategy
 
+        def of_replica(data):
+            # Else what needs no data, such as the number of the step, moves on where they are over.
+            with tf.control_dependencies(
+                [each for each in tf.nest.flatten(data) if tf.is_tensor(each)]
+            ):
+                return self.train_step(data) if learning else self.test_step(data)
+
         def step(data):
-            logs = strategy.run(self.train_step, args=(data,))
+            self.learning = learning
+            try:
+                logs = strategy.run(of_replica, args=(data,))
+            finally:
+                self.learning = True
             return tf.nest.map_structure(
                 lambda log: strategy.experimental_local_results(log)[0], logs
             )
 
         if self.run_eagerly:
             return step
-        options = dict(autograph=False, reduce_retracing=True, jit_compile=self.jit_compile)
-        return tf.function(step, **options)
+        jit_compile = self.jit_compile and learning
+        return tf.function(step, autograph=False, reduce_retracing=True, jit_compile=jit_compile)
 
     def make_train_function(self, force=False):
         """Makes the function that Keras's loop calls: some steps, and the logs of the last.
@@ -198,6 +162,28 @@ class ReplicatedModel(keras.Model):
         several = one if self.steps_per_execution == 1 else steps
         several = several if self.run_eagerly else tf.function(several)
         self.train_function = lambda iterator: several(iterator, tf.constant(self.next_steps()[1]))
+
+    def make_test_function(self, force=False):
+        """Makes the function that Keras's loop of `evaluate` calls, as `make_train_function`."""
+        if self.test_function is not None and not force:
+            return
+        step = self.compiled_step(learning=False)
+
+        def steps(iterator):
+            logs = step(next(iterator))
+            for _ in range(self.steps_per_execution - 1):
+                try:
+                    logs = step(next(iterator))
+                except (StopIteration, tf.errors.OutOfRangeError):
+                    break
+            return logs
+
+        self.test_function = steps
+
+    def get_metrics_result(self):
+        """Nothing: the logs of a step hold all, each over all replicas, where Keras would add the
+        replicas up."""
+        return {}
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Keras builds from a batch here; but of this model only the optimizer may be unbuilt."""

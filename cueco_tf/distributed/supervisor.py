@@ -12,6 +12,8 @@ import sys
 import threading
 import time
 
+from cueco_tf.process import handling
+
 MAX_FAILURES = 5
 LONG = 900  # seconds: a worker that ran for so long has made progress, and failures count anew
 PAUSE = 15  # seconds, in which the survivors notice that the group is broken
@@ -41,8 +43,8 @@ def supervise(arguments, cluster):
     """
     environment = {**os.environ, _SUPERVISED: "1", "TF_CONFIG": cluster.tf_config()}
     command = [sys.executable, "-m", "cueco_tf.train", *arguments]
-    failures = 0
-    with _Stop() as stop:
+    failures, stop = 0, _Stop()
+    with handling(stop.hand_on, signal.SIGINT, signal.SIGTERM):
         while True:
             began = time.monotonic()
             code = stop.wait_for(_start(command, environment))
@@ -80,22 +82,14 @@ class _Stop:
     def __init__(self):
         self.child, self.received = None, False
 
-    def __enter__(self):
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        self._former = {number: signal.signal(number, self._hand_on) for number in numbers}
-        return self
-
     def wait_for(self, child):
         """Waits for the child's end; its exit code, negative for a signal."""
         self.child = child
         return child.wait()
 
-    def _hand_on(self, number, frame):
+    def hand_on(self, number, frame):
+        """Handles a signal."""
         if self.child is None or self.child.poll() is not None:
             raise SystemExit(128 + number)
         self.child.send_signal(signal.SIGKILL if self.received else number)
         self.received = True
-
-    def __exit__(self, *exception):
-        for number, former in self._former.items():
-            signal.signal(number, former)

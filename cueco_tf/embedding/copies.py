@@ -8,6 +8,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from cueco_tf.embedding.sources import SourceError
+from cueco_tf.ownership import own
+from cueco_tf.storage import new_folder
 
 
 @contextlib.contextmanager
@@ -28,6 +30,8 @@ def embeddings_kept(path):
 def copies(folder, source, part, num_clusters):
     """Copies the images, which get the folder's name once the block has succeeded, all or none.
 
+    The folder is owned meanwhile.
+
     Args:
         folder: path of a folder that is not there yet, or None to copy nothing.
         source: what `sources.open_source` returned.
@@ -37,20 +41,21 @@ def copies(folder, source, part, num_clusters):
 
     Raises:
         SourceError: for an image that cannot be read any more, or a copy that cannot be written.
+        InUseError: where another process copies into the folder.
     """
     if folder is None:
         yield
         return
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(own(folder))
         with embeddings_kept(folder):
+            partial = stack.enter_context(new_folder(folder))
             _copy(partial, source, part, len(str(num_clusters - 1)))
+        if folder.exists():  # made while this process embedded
+            raise SourceError(f"{folder} exists. Choose a new folder for --copy-to.")
         yield
         with embeddings_kept(folder):
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            stack.close()
 
 
 def _copy(folder, source, part, digits):

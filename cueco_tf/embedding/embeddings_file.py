@@ -1,13 +1,21 @@
-"""Files of embeddings, `.npz` or `.parquet`: written a block of rows at a time, and read."""
+"""Files of embeddings, `.npz` or `.parquet`: written a block of rows at a time, and read.
+
+An `.npz` holds the paths as one text, `paths_utf8`: its bytes, one path after the other with a zero
+byte between, so that a long path costs its own length alone:
+`file["paths_utf8"].tobytes().decode().split("\0")`. Earlier versions wrote an array `paths` as wide
+as the longest; both are read.
+"""
 
 import csv
 import json
+import math
 import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from cueco_tf.data.tally import printable
 from cueco_tf.storage import write_atomically
 
 SUFFIXES = (".npz", ".parquet")
@@ -30,25 +38,28 @@ def write_file(path, part, name, origin):
 
 def _write_npz(path, part, name, origin):
     def names(block):
-        return [name(i) for i in block["index"]]
+        text = b"".join(os.fsencode(name(i)) + b"\0" for i in block["index"])
+        return np.frombuffer(text, np.uint8)
 
-    longest = max((len(n) for block in part.blocks() for n in names(block)), default=1)
-    dim = part.dtype["embedding"].shape
+    length = sum(len(names(block)) for block in part.blocks()) - 1  # no zero after the last
+    rows, dim = part.rows, part.dtype["embedding"].shape
     members = {
-        "paths": (np.dtype(f"<U{longest}"), (), names),
-        "embeddings": (np.dtype("<f4"), dim, lambda block: block["embedding"]),
-        "clusters": (np.dtype("<i8"), (), lambda block: block["cluster"]),
-        "similarities": (np.dtype("<f4"), (), lambda block: block["similarity"]),
+        "paths_utf8": ("|u1", (length,), names),
+        "embeddings": ("<f4", (rows, *dim), lambda block: block["embedding"]),
+        "clusters": ("<i8", (rows,), lambda block: block["cluster"]),
+        "similarities": ("<f4", (rows,), lambda block: block["similarity"]),
     }
     with zipfile.ZipFile(path, "w") as archive:
         archive.comment = origin.encode()
         for title, (dtype, shape, column) in members.items():
             member = zipfile.ZipInfo(f"{title}.npy", _LONG_AGO)
             with archive.open(member, "w", force_zip64=True) as file:
-                header = {"descr": dtype.str, "fortran_order": False, "shape": (part.rows, *shape)}
+                header = {"descr": dtype, "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
+                left = math.prod(shape) * np.dtype(dtype).itemsize
                 for block in part.blocks():
-                    file.write(np.ascontiguousarray(column(block), dtype).tobytes())
+                    content = np.ascontiguousarray(column(block), dtype).tobytes()[:left]
+                    left -= file.write(content)
 
 
 def _write_parquet(path, part, name, origin):
@@ -107,8 +118,9 @@ def read_file(path):
         path: what `python -m pipelines.embed` has written.
 
     Returns:
-        `(columns, origin)`: a dict of the arrays `paths`, `embeddings`, `clusters` and
-        `similarities`, and a dict that says which export made them.
+        `(columns, origin)`: a dict of the arrays `paths` (strings, each as long as it is),
+        `embeddings`, `clusters` and `similarities`, and a dict that says which export made them,
+        from which images and how these were read.
 
     Raises:
         ValueError: for another file, or a `.parquet` without pyarrow.
@@ -120,8 +132,11 @@ def read_file(path):
         with zipfile.ZipFile(path) as archive:
             origin = json.loads(archive.comment or "{}")
         with np.load(path, allow_pickle=False) as file:
-            names = ("paths", "embeddings", "clusters", "similarities")
-            return {name: file[name] for name in names}, origin
+            columns = {name: file[name] for name in ("embeddings", "clusters", "similarities")}
+            columns["paths"] = _paths(file)
+        if not len({len(column) for column in columns.values()}) == 1:
+            raise ValueError("its arrays differ in length")
+        return columns, origin
     except ImportError as error:
         raise ValueError(f"Reading {path} needs {error.name}: pip install pyarrow") from error
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
@@ -131,6 +146,14 @@ def read_file(path):
         ) from error
 
 
+def _paths(file):
+    """The paths of an `.npz`, of this version or an earlier one."""
+    if "paths" in file:
+        return file["paths"].astype(object)
+    text = file["paths_utf8"].tobytes()
+    return np.array([os.fsdecode(path) for path in text.split(b"\0")], object)
+
+
 def _read_parquet(path):
     from pyarrow import parquet
 
@@ -138,14 +161,9 @@ def _read_parquet(path):
     origin = json.loads((table.schema.metadata or {}).get(b"origin", b"{}"))
     embeddings = table["embeddings"].combine_chunks()
     columns = {
-        "paths": np.array(table["paths"].to_pylist(), dtype=str),
+        "paths": np.array(table["paths"].to_pylist(), object),
         "embeddings": embeddings.flatten().to_numpy().reshape(len(table), -1),
         "clusters": table["clusters"].to_numpy(),
         "similarities": table["similarities"].to_numpy(),
     }
     return columns, origin
-
-
-def printable(text):
-    """A name as text that any terminal or file takes: bytes that are no UTF-8 become `?`-like."""
-    return os.fsencode(text).decode(errors="replace")

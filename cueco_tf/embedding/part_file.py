@@ -1,7 +1,8 @@
 """Work under way: rows on disk that survive a kill.
 
 `.NAME.part/` beside the output holds rows of one fixed size, a list of skipped images and a note of
-how far both are safe on disk. The output is written from it at the end.
+how far both are safe on disk. The output is written from it at the end. One process at a time works
+on an output.
 """
 
 import contextlib
@@ -12,18 +13,26 @@ from pathlib import Path
 
 import numpy as np
 
-from cueco_tf.storage import write_atomically
+from cueco_tf.ownership import own
+from cueco_tf.storage import remove_partials, write_atomically
 
 _BLOCK = 8192  # rows that `blocks` holds at once
 
 
+class PartError(RuntimeError):
+    """Rows that are not what was added."""
+
+
 class PartFile:
-    """Rows under way, in a hidden folder beside the output.
+    """Rows under way, in a hidden folder beside the output, which it owns until it is closed.
 
     Args:
         output: path of the file that is to be written.
         embedding_dim: integer.
         job: string that tells one piece of work from another: rows of another job are dropped.
+
+    Raises:
+        InUseError: where another process works on the output.
     """
 
     def __init__(self, output, embedding_dim, job):
@@ -38,14 +47,22 @@ class PartFile:
             ]
         )
         self._note, self._job = self.folder / "progress.json", job
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(own(output))
+            remove_partials(output)
+            self._open(opened)
+            self._opened = opened.pop_all()
+
+    def _open(self, opened):
         known = self._read_note()
         if known is None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             known = {"done": 0, "rows": 0, "skipped_bytes": 0}
         self.done, self.rows = known["done"], known["rows"]
-        self._rows_file = open(self.folder / "rows", "ab")  # noqa: SIM115 (closed by `close`)
-        self._skipped_file = open(self.folder / "skipped", "ab")  # noqa: SIM115
+        rows, skipped = (self.folder / name for name in ("rows", "skipped"))
+        self._rows_file = opened.enter_context(rows.open("ab"))
+        self._skipped_file = opened.enter_context(skipped.open("ab"))
         # What came after the last note may be half a block.
         self._rows_file.truncate(self.rows * self.dtype.itemsize)
         self._skipped_file.truncate(known["skipped_bytes"])
@@ -104,17 +121,34 @@ class PartFile:
         with open(self.folder / "skipped") as file:
             yield from map(json.loads, file)
 
+    def check(self, total):
+        """Makes sure that each image was dealt with once.
+
+        Args:
+            total: integer, how many images there are.
+
+        Raises:
+            PartError: where one is missing or there twice.
+        """
+        last, skipped = -1, sum(1 for _ in self.skipped())
+        for block in self.blocks():
+            numbers = np.concatenate([[last], block["index"]])
+            if not (np.diff(numbers) > 0).all():
+                raise PartError(f"after image {last} some are there twice, or out of order")
+            last = int(numbers[-1])
+        if self.done != total or self.rows + skipped != total or last >= total:
+            raise PartError(f"{self.rows} rows and {skipped} skipped images of {total}")
+
     def close(self):
-        """Closes the files, which stay, for `blocks` and `skipped` to be read.
+        """Closes the files, which stay, and owns the output no longer.
 
         Raises:
             OSError: where the last rows cannot be written.
         """
-        for file in (self._rows_file, self._skipped_file):
-            file.close()
+        self._opened.close()
 
     def remove(self):
-        """Takes the folder away, whatever state it is in."""
+        """Takes the folder away, whatever state it is in, and closes what was open."""
+        shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # on a full disk the last rows cannot be written
             self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)

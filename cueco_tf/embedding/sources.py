@@ -4,13 +4,17 @@ A source has a length, a name for each image, and hands out blocks of them as ar
 imported only where a data set is asked for by its name.
 """
 
+import dataclasses
 import hashlib
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from cueco_tf.data import image_files
+from cueco_tf.data.presence import MissingError, check_there
+from cueco_tf.data.scan import Scan, find
+from cueco_tf.process import import_tensorflow
 from cueco_tf.settings.presets import PRESETS
 
 
@@ -18,7 +22,9 @@ class SourceError(ValueError):
     """The images cannot be used; the message says why and what to do."""
 
 
-def open_source(source, image_size, crop=1.0, data_dir=None, split=None):
+def open_source(
+    source, image_size, crop=1.0, data_dir=None, split=None, reading=image_files.AS_STORED
+):
     """Finds out what a source is.
 
     Args:
@@ -28,6 +34,7 @@ def open_source(source, image_size, crop=1.0, data_dir=None, split=None):
         crop: float in (0, 1], the share of an image file's shorter side that is kept.
         data_dir: where TensorFlow Datasets keeps its sets, or None.
         split: `"train"`, `"test"` or None (test where there is one), of a data set.
+        reading: `Reading` of image files.
 
     Returns:
         `FileSource`, `ArrayFile` or `DatasetArray`.
@@ -38,20 +45,22 @@ def open_source(source, image_size, crop=1.0, data_dir=None, split=None):
     path = Path(source)
     kind = source.partition(":")[0]
     if not path.exists() and kind in PRESETS:
-        return _open_dataset(source, image_size, crop, data_dir, split)
+        return _open_dataset(source, image_size, crop, data_dir, split, reading)
     if split is not None and path.exists():
         raise SourceError(
             f"--split is of a data set by its name, and {path} is none. Leave it out."
         )
     if path.is_dir():
-        found = [str(each) for each in image_files.find(path)]
-        if not found:
-            raise SourceError(f"There is no image file in {path} or the folders below it.")
-        return FileSource(found, image_size, crop)
+        found = find(path)
+        if not len(found):
+            raise SourceError(
+                f"There is no image file in {path} or the folders below it. Left out: {found.left}"
+            )
+        return FileSource(found.paths, image_size, crop, reading, found)
     if path.suffix.lower() == ".npy" and path.is_file():
         return ArrayFile(path, image_size)
     if path.is_file():
-        return FileSource(_read_list(path), image_size, crop)
+        return FileSource(_read_list(path), image_size, crop, reading)
     raise SourceError(
         f"There is no {source}. Give a folder of images, a text file with a path a line, an .npy "
         f"array, or one of the data sets {', '.join(PRESETS)}."
@@ -71,19 +80,23 @@ def _read_list(path):
     return lines
 
 
+@dataclasses.dataclass
 class FileSource:
     """Image files, cut to their central square.
 
     Args:
-        paths: list of strings.
+        paths: sequence of strings.
         image_size: integer.
         crop: float in (0, 1].
+        reading: `Reading`. Defaults to pixels as they are stored.
+        scan: `Scan` that found them, or None.
     """
 
-    def __init__(self, paths, image_size, crop):
-        self.paths = paths
-        self.image_size = image_size
-        self.crop = crop
+    paths: Sequence
+    image_size: int
+    crop: float
+    reading: image_files.Reading = image_files.AS_STORED
+    scan: Scan | None = None
 
     def __len__(self):
         return len(self.paths)
@@ -94,7 +107,7 @@ class FileSource:
 
     def fingerprint(self):
         """Changes with the list, and with the size or the time of any file."""
-        digest = hashlib.sha256(f"{self.image_size} {self.crop}".encode())
+        digest = hashlib.sha256(f"{self.image_size} {self.crop} {self.reading}".encode())
         for path in self.paths:
             try:
                 state = Path(path).stat()
@@ -112,9 +125,10 @@ class FileSource:
             numbers of those that could be read; a list of `(name, reason)` of the others.
         """
         images, kept, skipped = [], [], []
+        how = self.image_size, self.crop, self.reading
         for i in range(start, stop):
             try:
-                images.append(image_files.central_crop(self.paths[i], self.image_size, self.crop))
+                images.append(image_files.central_crop(self.paths[i], *how))
                 kept.append(i)
             except Exception as error:  # a damaged file can make a decoder raise anything
                 skipped.append((self.paths[i], image_files.reason(error)))
@@ -122,7 +136,13 @@ class FileSource:
         return np.stack(images) if images else np.empty(shape, np.uint8), kept, skipped
 
 
-class ArrayFile:
+class _Arrays:
+    """Images that are held as arrays, of pixels as the encoder takes them."""
+
+    reading = scan = None
+
+
+class ArrayFile(_Arrays):
     """An `.npy` file, read a block at a time.
 
     Args:
@@ -176,7 +196,7 @@ class ArrayFile:
         return block.reshape(-1, *self._shape[1:]), list(range(start, stop)), []
 
 
-class DatasetArray:
+class DatasetArray(_Arrays):
     """A split of a data set that is held in memory.
 
     Args:
@@ -203,10 +223,13 @@ class DatasetArray:
         return self._images[start:stop], list(range(start, stop)), []
 
 
-def _open_dataset(name, image_size, crop, data_dir, split):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+def _open_dataset(name, image_size, crop, data_dir, split, reading):
     try:
+        check_there(name, data_dir)
+        import_tensorflow()
         from cueco_tf.data import sets, splits
+    except MissingError as error:
+        raise SourceError(str(error)) from error
     except ImportError as error:
         raise SourceError(
             f"There is no folder or file {name}, and the data set of that name needs TensorFlow, "
@@ -214,7 +237,7 @@ def _open_dataset(name, image_size, crop, data_dir, split):
             f"an .npy array."
         ) from error
     try:
-        images = sets.load(name, data_dir, image_size)
+        images = sets.load(name, data_dir, image_size, reading=reading)
     except splits.DataError as error:
         raise SourceError(str(error)) from error
     split = split or ("train" if images.test is None else "test")
@@ -223,4 +246,4 @@ def _open_dataset(name, image_size, crop, data_dir, split):
         raise SourceError(f"The data set {name} has no test split: it has no labels.")
     if isinstance(chosen, splits.ArraySplit):
         return DatasetArray(f"{name}/{split}", chosen.images)
-    return FileSource([str(path) for path in chosen.paths], image_size, crop)
+    return FileSource(chosen.paths, image_size, crop, reading)

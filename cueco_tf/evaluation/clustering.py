@@ -6,6 +6,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
+from cueco_tf.data.labels import labelled
 from cueco_tf.evaluation.vectors import normalize
 
 CLUSTERINGS = 10
@@ -23,14 +24,14 @@ def kmeans_scores(x, labels, num_clusters, seed=0):
 
     Args:
         x: `(n, dim)` features.
-        labels: `(n,)` labels of any kind.
+        labels: `(n,)` labels, numbers or text; samples of label -1 are left out.
         num_clusters: integer in [1, n].
         seed: integer, defaults to 0.
 
     Returns:
         A dict of floats: the `"nmi"`, `"acc"` and `"ari"` of `clustering_scores`.
     """
-    x = normalize(x)
+    x, labels = labelled(normalize(x), labels, "test")
     seeds = range(seed, seed + CLUSTERINGS)
     found = [
         KMeans(num_clusters, n_init=_STARTS, random_state=each).fit_predict(x) for each in seeds
@@ -43,7 +44,7 @@ def clustering_scores(labels, clusters):
     """How well clusters agree with labels, whatever their names and numbers.
 
     Args:
-        labels: `(n,)` labels of any kind, n >= 1.
+        labels: `(n,)` labels, numbers or text, n >= 1; samples of label -1 are left out.
         clusters: `(n,)` cluster of each sample; there may be more or fewer than classes.
 
     Returns:
@@ -52,14 +53,12 @@ def clustering_scores(labels, clusters):
         `"ari"`, adjusted Rand index, 0 by chance and 1 at best.
 
     Raises:
-        ValueError: for lengths that differ, or none.
+        ValueError: for lengths that differ, none, or labels of another kind.
     """
-    labels, clusters = np.asarray(labels), np.asarray(clusters)
-    if labels.shape != clusters.shape or labels.ndim != 1 or not len(labels):
-        raise ValueError(
-            f"`labels` and `clusters` should be of the same length, at least 1. "
-            f"Received shapes: {labels.shape} and {clusters.shape}"
-        )
+    clusters = np.asarray(clusters)
+    if clusters.ndim != 1:
+        raise ValueError(f"`clusters` should be (n,). Received shape: {clusters.shape}")
+    clusters, labels = labelled(clusters, labels, "clustered")
     table = contingency_matrix(labels, clusters)
     matched = table[linear_sum_assignment(-table)].sum()
     return {

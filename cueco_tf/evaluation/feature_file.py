@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from cueco_tf.evaluation.features import checked
+
 ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 
 
@@ -14,10 +16,10 @@ def read_features(path):
 
     Args:
         path: `.npz` file of `train_x` `(n, dim)`, `train_y` `(n,)`, `test_x` `(m, dim)`, `test_y`
-            `(m,)`; features are finite numbers.
+            `(m,)`; features are finite numbers, labels numbers, -1 where unknown, or text.
 
     Returns:
-        The four arrays, in this order.
+        The four arrays, in this order, without samples whose labels are unknown.
 
     Raises:
         FeatureError: for a file that cannot be read, or arrays that do not fit each other.
@@ -35,12 +37,7 @@ def read_features(path):
         raise
     except Exception as error:  # zip, npy and pickle errors come in many kinds
         raise FeatureError(f"{path} cannot be read as .npz: {error}") from error
-    for name, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
-        if x.ndim != 2 or y.shape != x.shape[:1] or x.shape[1] != train_x.shape[1]:
-            raise FeatureError(
-                f"{name}_x should be (n, dim) and {name}_y (n,), with one dim for train and test. "
-                f"Received: {x.shape} and {y.shape}."
-            )
-        if x.dtype.kind not in "fiu" or not np.isfinite(x).all():
-            raise FeatureError(f"{name}_x should hold finite numbers. Received: {x.dtype}.")
-    return train_x, train_y, test_x, test_y
+    try:
+        return checked(train_x, train_y, test_x, test_y)
+    except ValueError as error:
+        raise FeatureError(f"{path}: {error}") from error

@@ -11,8 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
+from cueco_tf.data.labels import labelled
 from cueco_tf.evaluation.clustering import kmeans_scores
-from cueco_tf.evaluation.vectors import normalize
+from cueco_tf.evaluation.vectors import check_features, normalize
 
 # A solver of our own (L-BFGS on whitened features) took between 1.2 times and a fifth of
 # scikit-learn's time at 20,000 x 512 with 100 classes: too little to be worth having.
@@ -30,9 +31,9 @@ def knn_accuracy(train_x, train_y, test_x, test_y, k=20, temperature=0.07):
 
     Args:
         train_x: `(n, dim)` features; rows are L2-normalised here.
-        train_y: `(n,)` labels of any kind.
+        train_y: `(n,)` labels, numbers or text; those of -1 have no vote.
         test_x: `(m, dim)`.
-        test_y: `(m,)`.
+        test_y: `(m,)`; those of -1 are not scored.
         k: integer >= 1; all n rows vote when n is smaller. Defaults to 20.
         temperature: float > 0. Defaults to 0.07.
 
@@ -40,7 +41,8 @@ def knn_accuracy(train_x, train_y, test_x, test_y, k=20, temperature=0.07):
         Float in [0, 1].
 
     Raises:
-        ValueError: for values out of range, or lengths that differ.
+        ValueError: for values out of range, lengths that differ, features that overflow float32,
+            or labels of another kind.
 
     Reference: Wu et al., https://arxiv.org/abs/1805.01978, section 3.4.
     """
@@ -53,7 +55,7 @@ def _knn_accuracies(train_x, train_y, test_x, test_y, ks, temperature=0.07):
         raise ValueError(f"`k` should be at least 1. Received: k={min(ks)}")
     if temperature <= 0:
         raise ValueError(f"`temperature` should be positive. Received: temperature={temperature}")
-    _check_pairs(train_x, train_y, test_x, test_y)
+    train_x, train_y, test_x, test_y = checked(train_x, train_y, test_x, test_y)
     train_x, test_x = normalize(train_x), normalize(test_x)
     classes, train_y = np.unique(train_y, return_inverse=True)
     ks = [min(k, len(train_x)) for k in ks]
@@ -73,7 +75,7 @@ def _knn_accuracies(train_x, train_y, test_x, test_y, ks, temperature=0.07):
             voters = (np.arange(len(votes))[:, None], train_y[nearest[:, :k]])
             np.add.at(votes, voters, weights[:, :k])
             predicted = classes[votes.argmax(axis=1)]
-            hits[place] += np.sum(predicted == np.asarray(test_y)[start : start + rows])
+            hits[place] += np.sum(predicted == test_y[start : start + rows])
     return [float(count / len(test_x)) for count in hits]
 
 
@@ -85,7 +87,7 @@ def choose_regularization(x, y, seed=0):
 
     Args:
         x: `(n, dim)` training features.
-        y: `(n,)` labels of at least two classes.
+        y: `(n,)` labels of at least two classes, -1 where unknown.
         seed: integer, decides which tenth is held out. Defaults to 0.
 
     Returns:
@@ -94,11 +96,12 @@ def choose_regularization(x, y, seed=0):
     Raises:
         ValueError: for lengths that differ, or a single class.
     """
-    _check_classes(x, y)
+    x, y = labelled(check_features(x, "x"), y, "training")
+    _check_classes(y)
     smallest = np.unique(y, return_counts=True)[1].min()
     fit_x, held_x, fit_y, held_y = train_test_split(
-        np.asarray(x, np.float32),
-        np.asarray(y),
+        x,
+        y,
         test_size=_HELD_OUT,
         random_state=seed,
         stratify=y if smallest >= 1 / _HELD_OUT else None,
@@ -125,7 +128,7 @@ def linear_probe(train_x, train_y, test_x, test_y, C=None):
 
     Args:
         train_x: `(n, dim)` features.
-        train_y: `(n,)` labels of at least two classes.
+        train_y: `(n,)` labels of at least two classes, -1 where unknown.
         test_x: `(m, dim)`.
         test_y: `(m,)`.
         C: float > 0, the inverse regularisation strength, or None for what
@@ -137,13 +140,13 @@ def linear_probe(train_x, train_y, test_x, test_y, C=None):
     Raises:
         ValueError: for lengths that differ, or a single class.
     """
-    _check_pairs(train_x, train_y, test_x, test_y)
-    _check_classes(train_x, train_y)
+    train_x, train_y, test_x, test_y = checked(train_x, train_y, test_x, test_y)
+    _check_classes(train_y)
     C = choose_regularization(train_x, train_y) if C is None else C
     scaler = StandardScaler()
-    train_x = scaler.fit_transform(np.asarray(train_x, np.float32))
+    train_x = scaler.fit_transform(train_x)
     probe = _fit(LogisticRegression(**_SOLVER, C=C), train_x, train_y)
-    return float(probe.score(scaler.transform(np.asarray(test_x, np.float32)), test_y))
+    return float(probe.score(scaler.transform(test_x), test_y))
 
 
 def score_features(train_x, train_y, test_x, test_y, seed=0):
@@ -169,6 +172,7 @@ def score_features(train_x, train_y, test_x, test_y, seed=0):
 
 def score_neighbours_and_clusters(train_x, train_y, test_x, test_y, seed=0):
     """The scores of `score_features` that need no classifier."""
+    train_x, train_y, test_x, test_y = checked(train_x, train_y, test_x, test_y)
     classes = len(np.union1d(train_y, test_y))
     if len(test_x) < classes:
         raise ValueError(f"Received {len(test_x)} test samples, fewer than the {classes} classes.")
@@ -187,17 +191,29 @@ def _fit(probe, x, y):
         return probe.fit(x, y)
 
 
-def _check_classes(x, y):
-    if len(x) != len(y):
-        raise ValueError(f"Features and labels differ in length: {len(x)} and {len(y)}.")
+def _check_classes(y):
     if len(np.unique(y)) < 2:
-        raise ValueError("A linear probe needs at least two classes. Received one.")
+        raise ValueError("A linear probe needs at least two classes, from 0 on. Received one.")
 
 
-def _check_pairs(train_x, train_y, test_x, test_y):
-    for name, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
-        if len(x) != len(y) or not len(x):
-            raise ValueError(
-                f"`{name}_x` and `{name}_y` should be of the same length, at least 1. "
-                f"Received: {len(x)} and {len(y)}"
-            )
+def checked(train_x, train_y, test_x, test_y):
+    """Features and labels ready to be scored.
+
+    Returns:
+        The four arrays, features in float32, without samples whose labels are unknown.
+
+    Raises:
+        ValueError: for features or labels that cannot be scored, or do not fit each other.
+    """
+    train_x, test_x = check_features(train_x, "train_x"), check_features(test_x, "test_x")
+    if train_x.shape[1] != test_x.shape[1]:
+        raise ValueError(
+            f"`train_x` and `test_x` should have rows of one length. "
+            f"Received: {train_x.shape[1]} and {test_x.shape[1]}"
+        )
+    train = labelled(train_x, train_y, "train")
+    if len(train[0]) < len(train_x) and len(np.unique(train[1])) < 2:
+        raise ValueError(
+            "`train_y` holds a single class and -1, which means unknown: number classes from 0 on."
+        )
+    return *train, *labelled(test_x, test_y, "test")

@@ -19,8 +19,10 @@ def pixel_network(image_size):
     images = keras.Input((image_size, image_size, 3), name="images")
     x = keras.layers.Rescaling(1 / 255)(images)
     if image_size >= 2 * _PIXELS:
-        x = keras.layers.AveragePooling2D(image_size // _PIXELS)(x)
-    return keras.Model(images, keras.layers.Flatten()(x), name="raw_pixels")
+        pool = keras.layers.AveragePooling2D(image_size // _PIXELS, data_format="channels_last")
+        x = pool(x)
+    pixels = keras.layers.Flatten(data_format="channels_last")(x)
+    return keras.Model(images, pixels, name="raw_pixels")
 
 
 def without_xla(network):
@@ -41,15 +43,15 @@ def score_network(network, train, test, seed=0, linear=True):
 
     Args:
         network: a Keras model from images to features.
-        train: labelled split.
-        test: labelled split.
+        train: labelled split; images of label -1 are left out.
+        test: the same.
         seed: integer, for k-means and the held-out tenth. Defaults to 0.
         linear: whether to fit a linear probe as well. Defaults to True.
 
     Returns:
         A dict of floats; without the linear probe's where that is not wanted.
     """
-    network = without_xla(network)
+    network, train, test = without_xla(network), train.labelled(), test.labelled()
     arrays = features(network, train), train.labels, features(network, test), test.labels
     score = evaluation.score_features if linear else evaluation.score_neighbours_and_clusters
     return score(*arrays, seed)
@@ -69,7 +71,7 @@ def score_clusters(model, test):
         A dict of `online_top1` (None without a probe) and, for a model with directions of its own,
         `centroid_nmi`, `centroid_acc`, `centroid_ari` (None before they are trained).
     """
-    scores = {"online_top1": None}
+    scores, test = {"online_top1": None}, test.labelled()
     h = features(without_xla(to_stock_layers(model.encoder)), test)
     if model.num_classes is not None:
         predicted = ops.convert_to_numpy(model.probe(h)).argmax(axis=1)
@@ -141,6 +143,7 @@ def train_linear_classifier(
     Raises:
         ValueError: when training diverges.
     """
+    train, test = train.labelled(), test.labelled()
     steps = -(-len(train) // batch_size)
     classifier = _linear_classifier(encoder, num_classes, seed)
     classifier.compile(

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from cueco_tf.evaluation.features import knn_accuracy, normalize
 from cueco_tf.export.reading import KERAS, ONNX, OUTPUTS, SAVED_MODEL, Encoder, Outputs
+from cueco_tf.process import seeded
 
 TOLERANCE = 1e-4
 KNN_LOSS = 0.005  # the loss of k-NN accuracy above which a lower precision is warned about
@@ -43,7 +44,9 @@ def parity(folder, network, images):
     clusters = similarities.argmax(axis=1)
 
     # What was written, read back as its users will.
-    keras_file = keras.models.load_model(folder / KERAS).predict(images, batch_size=64, verbose=0)
+    with seeded(0):  # as all weights are read, it does not matter
+        loaded = keras.models.load_model(folder / KERAS)
+    keras_file = loaded.predict(images, batch_size=64, verbose=0)
     serve = tf.saved_model.load(folder / SAVED_MODEL).signatures["serving_default"]
     parts = [serve(images=tf.constant(images[i : i + 64])) for i in range(0, len(images), 64)]
     saved_model = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
@@ -87,14 +90,15 @@ def price(exact, reduced, images):
         in the same cluster, and by precision the images a second and, with labels, k-NN accuracy.
     """
     encoders = {"float32": exact, "reduced": reduced}
-    train = images.train.sample(_KNN_TRAIN)
+    labelled = images.train if images.test is None else images.train.labelled()
+    train = labelled.sample(_KNN_TRAIN)
     _encode(encoders, train.sample(512), Counter())  # warms up
     seconds = Counter()
     measured = outputs = _encode(encoders, train, seconds)
     rates = {name: round(len(train) / seconds[name], 1) for name in encoders}
     figures = {"images_per_second": rates}
     if images.test is not None:
-        test = images.test.sample(_KNN_TEST)
+        test = images.test.labelled().sample(_KNN_TEST)
         measured = _encode(encoders, test, Counter())
         figures["knn_top1"] = {
             name: knn_accuracy(
@@ -124,6 +128,11 @@ def warnings(manifest):
         found.append(
             "The clusters of this run never started (its warm-up was not over): `cluster` is the "
             "nearest of random directions and means nothing. The embeddings are fine."
+        )
+    used, count = manifest["clusters_used"], manifest["clusters"]
+    if used is not None and used < min(count, manifest["run"]["config"]["train_images"]) / 2:
+        found.append(
+            f"The training images use {used} of the {count} clusters; the others are empty."
         )
     return found
 

@@ -42,19 +42,13 @@ def describe(run, run_path, name, precision, crop, opset, machine):
         "method": method,
         "reference": reference,
         "precision": precision,
-        "input": {
-            "name": "images",
-            "dtype": "uint8",
-            "shape": ["n", *run.model.image_shape],
-            "image_size": run.config.image_size,
-            "crop": crop,
-            "resize": "bilinear",
-        },
+        "input": _input(run, crop),
         "outputs": _outputs(dim),
         "embedding_dim": dim,
         "clusters": len(run.clusters.directions),
         "clusters_are": run.clusters.are,
         "clusters_trained": run.clusters.trained,
+        "clusters_used": (run.summary or {}).get("clusters_used"),
         "how_to_load": _HOW_TO_LOAD,
         "scores": {
             "summary": run.summary,
@@ -68,6 +62,21 @@ def describe(run, run_path, name, precision, crop, opset, machine):
         },
         "machine": machine,
         "git_revision": git_revision(),
+    }
+
+
+def _input(run, crop):
+    return {
+        "name": "images",
+        "dtype": "uint8",
+        "shape": ["n", *run.model.image_shape],
+        "image_size": run.config.image_size,
+        "crop": crop,
+        "resize": "bilinear",
+        "reading": {
+            "pixel_range": run.config.pixel_range,
+            "max_megapixels": run.config.max_megapixels,
+        },
     }
 
 

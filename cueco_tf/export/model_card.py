@@ -26,7 +26,7 @@ one of {clusters} clusters. Trained without labels on `{dataset}`, {train_images
 | `cluster_similarity` | float32 (n,) | the cosine to that centroid, -1 to 1 |
 
 Image files are turned upright, then the central square, {crop:.1%} of the shorter side, is
-resized to {size} x {size} (bilinear), as in the run's own evaluation.
+resized to {size} x {size} (bilinear), as in the run's own evaluation.{pixel_range}
 {warnings}
 ## Use
 
@@ -100,6 +100,7 @@ def model_card(manifest):
         last_cluster=manifest["clusters"] - 1,
         size=manifest["input"]["image_size"],
         crop=manifest["input"]["crop"],
+        pixel_range=_pixel_range(config.get("pixel_range")),
         dim=manifest["embedding_dim"],
         opset=manifest["opset"],
         warnings="".join(f"\n**{text}**\n" for text in manifest["warnings"]),
@@ -108,6 +109,15 @@ def model_card(manifest):
         stage="" if price is None else "before `encoder.onnx` was reduced, ",
         parity="\n".join(rows),
         price="" if price is None else _price(manifest["precision"], price),
+    )
+
+
+def _pixel_range(told):
+    if told is None:
+        return ""
+    low, high = (f"{value:g}" for value in told)
+    return (
+        f" Pixels of\nthe files go from {low} (black) to {high} (white) and are scaled to 0 to 255."
     )
 
 

@@ -49,6 +49,11 @@ class Export:
         return self.manifest["input"]["crop"]
 
     @property
+    def reading(self):
+        """How the run read image files: the arguments of `image_files.Reading`."""
+        return self.manifest["input"].get("reading", {})  # exports of earlier versions have none
+
+    @property
     def embedding_dim(self):
         """The length of an embedding."""
         return self.manifest["embedding_dim"]

@@ -32,7 +32,11 @@ def serving_network(model, directions):
     images = keras.Input(model.image_shape, dtype="uint8", name="images")
     outputs = network(images)
     similarities = keras.layers.Dense(
-        len(directions), use_bias=False, dtype="float32", name="centroids"
+        len(directions),
+        use_bias=False,
+        kernel_initializer="zeros",
+        dtype="float32",
+        name="centroids",
     )
     # The best of one: like argmax and max together, but without Keras's care for negative zeros
     # in argmax, which ONNX cannot express.

@@ -3,7 +3,10 @@
 import sys
 import types
 
+from cueco_tf.backend import require_tensorflow
 from cueco_tf.settings.methods import METHODS
+
+require_tensorflow()
 
 
 class _Methods(types.ModuleType):

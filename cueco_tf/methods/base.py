@@ -8,23 +8,22 @@ A method's file says what it learns from two views, in the order of its paper. I
 `weights_of_terms`  what each loss counts for at this step
 `remember`  after the gradient step: queues, clusters
 `directions` the unit vectors that stand for clusters, where the method has any
+
+`evaluate` calls `targets` and `losses` as well, for images that nothing is learnt from: they ask
+networks by `encode`, `project`, `run` and `keys`, and assign no state unless `learning`.
 """
 
 from types import MappingProxyType
 from typing import NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from cueco_tf.data.views import check_images
-from cueco_tf.methods.fitting import DEFAULT_BATCH_SIZE, TwoViewModel
-from cueco_tf.parts.clusters import assign, normalize
+from cueco_tf.methods.assigning import AssigningModel
+from cueco_tf.parts.clusters import normalize
 from cueco_tf.parts.momentum import MomentumNetwork, cosine_momentum
 from cueco_tf.parts.probe import OnlineProbe
-
-_BLOCK = 4096  # images whose similarities to all directions are held at once
 
 
 class Outcome(NamedTuple):
@@ -39,16 +38,16 @@ class Outcome(NamedTuple):
     kept: object = None
 
 
-class Method(TwoViewModel):
+class Method(AssigningModel):
     """An encoder trained on pairs of views; the subclass says how.
 
     `model(images)` is z, the L2-normalised projection; `model.encoder` gives the features h. The
     slow networks of a method that has them are `key_encoder` and `key_head`.
 
     Args:
-        encoder: a built Keras model from images `(n, height, width, 3)` to features
-            `(n, features)`.
-        head: a built Keras model from features to `(n, projection_dim)`.
+        encoder: as in `TwoViewModel`.
+        head: function from the number of features to a built Keras model from features to
+            `(n, projection_dim)`.
         key_momentum: (start, end) of the slow copies of encoder and head, along half a cosine over
             the length of training, or None for a method without them.
         num_classes: integer >= 2 to train an online linear probe beside the encoder, or None.
@@ -59,7 +58,6 @@ class Method(TwoViewModel):
     """
 
     terms = ()
-    directions_trained = True
     least_batch = 1
     settings = MappingProxyType({})  # arguments of the subclass, saved with the model
 
@@ -69,12 +67,13 @@ class Method(TwoViewModel):
             raise ValueError(
                 f"`num_classes` should be at least 2. Received: num_classes={num_classes}"
             )
-        self.head, self.key_momentum, self.num_classes = head, key_momentum, num_classes
+        features = self.encoder.output_shape[-1]
+        self.head, self.key_momentum, self.num_classes = head(features), key_momentum, num_classes
         if key_momentum is not None:
-            self.key_encoder = MomentumNetwork(encoder, name="key_encoder")
-            self.key_head = MomentumNetwork(head, name="key_head")
+            self.key_encoder = MomentumNetwork(self.encoder, name="key_encoder")
+            self.key_head = MomentumNetwork(self.head, name="key_head")
         if num_classes is not None:
-            self.probe = OnlineProbe(encoder.output_shape[-1], num_classes, self.seed + 2)
+            self.probe = OnlineProbe(features, num_classes, self.seed + 2)
         self.means = {
             name: keras.metrics.Mean(name=name) for name in dict.fromkeys(("loss", *self.terms))
         }
@@ -115,20 +114,8 @@ class Method(TwoViewModel):
         """Moves on what lasts from step to step; returns logs, a dict of scalars."""
         return {}
 
-    def directions(self):
-        """Unit vectors `(L, projection_dim)` that stand for clusters in the space of z, or None."""
-        return None
-
     def check_fit(self, images, batch_size):
-        """Looks at an array's size before `fit` begins.
-
-        Args:
-            images: integer, how many there are.
-            batch_size: integer, of all replicas together.
-
-        Raises:
-            ValueError: for batches of fewer images than the losses compare.
-        """
+        """As `TwoViewModel.check_fit`; refuses batches of fewer images than the losses compare."""
         if batch_size < self.least_batch:
             raise ValueError(
                 f"`batch_size` should be at least {self.least_batch} for {type(self).__name__}, "
@@ -139,15 +126,19 @@ class Method(TwoViewModel):
 
     def encode(self, view, own):
         """Features h of a view's own images, `(own, dim)`, with gradient."""
-        return self.encoder(view, training=True)[:own]
+        return self.run(self.encoder, view)[:own]
 
     def project(self, features):
         """Projections of features, not yet normalised, with gradient."""
-        return self.head(features, training=True)
+        return self.run(self.head, features)
 
     def keys(self, view, own):
         """Projections of a view's own images by the slow networks, not yet normalised."""
-        return self.key_head(self.key_encoder(view)[:own])
+        return self.run(self.key_head, self.run(self.key_encoder, view)[:own])
+
+    def run(self, network, inputs):
+        """A network's outputs: in training mode, but in the step of `evaluate`."""
+        return network(inputs, training=self.learning)
 
     def call(self, images, training=False):
         """z: the L2-normalised projections of images, float32 `(n, projection_dim)`."""
@@ -172,12 +163,37 @@ class Method(TwoViewModel):
                 loss += self.probe.loss(outcome.features, labels, self.replica_sum)
             loss = self.optimizer.scale_loss(loss)
         logs = {**self._report(total, outcome.terms, count), **logs}
+        logs["learning_rate"] = ops.convert_to_tensor(self.optimizer.learning_rate)
         self.minimise(loss, tape)
         logs |= self.remember(targets, outcome)
         self.step.assign_add(1)
         if self.num_classes is not None:
             logs["online_top1"] = self.probe.accuracy.result()
         return logs
+
+    def test_step(self, data):
+        """The losses of a batch `(views, labels)`; returns logs, and leaves all state but the
+        running means of these alone."""
+        views, labels = data
+        own = ops.shape(labels)[0]
+        outcome = self.losses(views, self.targets(views, own), own)
+        total = self._weighed(outcome.terms)
+        count = self.replica_sum(ops.cast(ops.shape(total)[0], "float32"))
+        logs = self._report(total, outcome.terms, count)
+        if self.num_classes is not None:
+            copies = ops.shape(outcome.features)[0] // ops.maximum(own, 1)
+            labels = ops.tile(labels, (copies,))
+            self.probe.loss(outcome.features, labels, self.replica_sum)
+            logs["online_top1"] = self.probe.accuracy.result()
+        return logs
+
+    def begin(self, epochs, steps_per_epoch):
+        """As `TwoViewModel.begin`; before the first step slow networks become copies of the others,
+        which may have been given other weights since they were made."""
+        super().begin(epochs, steps_per_epoch)
+        if self.key_momentum is not None and self.steps_done() == 0:
+            self.key_encoder.copy(self.encoder)
+            self.key_head.copy(self.head)
 
     def _follow(self):
         """Moves the slow networks, which get no gradient."""
@@ -197,57 +213,13 @@ class Method(TwoViewModel):
         return sum(weight * term for weight, term in pairs if not _is_zero(weight))
 
     def _report(self, total, terms, count):
-        """Updates the epoch's mean losses; returns them and the learning rate."""
+        """Updates the mean losses of the epoch, or of `evaluate`, and returns them."""
         values = dict(zip(("loss", *self.terms), (total, *terms), strict=True))
         shares = dict(zip(("loss", *self.terms), (1.0, *self.shares_of_terms()), strict=True))
         sums = self.replica_sum(ops.stack([ops.sum(value) for value in values.values()]))
         for (name, mean), value in zip(self.means.items(), ops.unstack(sums), strict=True):
             mean.update_state(value / count, sample_weight=count * shares[name])
-        logs = {name: mean.result() for name, mean in self.means.items()}
-        return {**logs, "learning_rate": ops.convert_to_tensor(self.optimizer.learning_rate)}
-
-    def fit(self, x, y=None, batch_size=None, *args, **kwargs):
-        """Trains on images, with the arguments and results of `TwoViewModel.fit`; looks at their
-        number and the batch's before (`check_fit`)."""
-        if hasattr(x, "__len__") and not hasattr(x, "element_spec"):
-            self.check_fit(len(x), batch_size or DEFAULT_BATCH_SIZE)
-        return super().fit(x, y, batch_size, *args, **kwargs)
-
-    # The trained model.
-
-    def assign(self, images, batch_size=256):
-        """The cluster of each image, without augmentation.
-
-        Args:
-            images: `(n, height, width, 3)` array, pixels 0 to 255, uint8 or float.
-            batch_size: integer >= 1, defaults to 256.
-
-        Returns:
-            `(n,)` int32 array: the argmax over the directions d of z . d.
-
-        Raises:
-            ValueError: for images of another shape or dtype, or a method without directions.
-        """
-        images = check_images(images, self.image_shape)
-        return self.nearest(self.predict(images, batch_size=batch_size, verbose=0))
-
-    def nearest(self, z):
-        """The direction nearest to each L2-normalised projection.
-
-        Args:
-            z: float32 `(n, projection_dim)`.
-
-        Returns:
-            `(n,)` int32 array.
-
-        Raises:
-            ValueError: for a method without directions.
-        """
-        directions = self.directions()
-        if directions is None:
-            raise ValueError(f"{type(self).__name__} has no clusters of its own: use k-means on z.")
-        blocks = (assign(z[i : i + _BLOCK], directions) for i in range(0, len(z), _BLOCK))
-        return np.concatenate([ops.convert_to_numpy(block) for block in blocks])
+        return {name: mean.result() for name, mean in self.means.items()}
 
     def get_config(self):
         """The arguments of every method and its own, for Keras to save."""

@@ -9,13 +9,13 @@ import tensorflow as tf
 from cueco_tf.data.augment import TwoViews
 from cueco_tf.parts.optimizers import LARS, SGD
 from cueco_tf.parts.resnet import build_encoder
+from cueco_tf.process import seeded
 
 
 def build_model(config):
     """The compiled model of a resolved configuration."""
     config = fit_to_devices(config)
-    keras.utils.set_random_seed(config.seed)
-    with _dtype_policy(config.precision):
+    with seeded(config.seed), _dtype_policy(config.precision):
         encoder = build_encoder(
             config.encoder, config.width, config.image_size, sync_batchnorm=config.sync_batchnorm
         )

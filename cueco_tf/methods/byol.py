@@ -1,5 +1,7 @@
 """BYOL: a view predicts what a slow network makes of the other view, without negatives."""
 
+from functools import partial
+
 import keras
 from keras import ops
 
@@ -17,12 +19,12 @@ class BYOL(Method):
     of encoder and head do not have, and their slowness. z and the features are the student's.
 
     Args:
-        encoder: a built Keras model from images to features (see `build_encoder`).
+        encoder: a Keras model from images to features (see `build_encoder`).
         hidden_dim: integer >= 1, the width of the head. Defaults to 4096.
         projection_dim: integer >= 1, the length of z. Defaults to 256.
         predictor_dim: integer >= 1, the width of the predictor. Defaults to 4096.
         key_momentum: (start, end) of the slow copies, each in [0, 1]. Defaults to (0.99, 1).
-        **kwargs: `num_classes`, `augment`, `total_steps` and `seed`, as in `Method`.
+        **kwargs: `num_classes`, `augment`, `total_steps`, `seed` and `image_size`, as in `Method`.
 
     Raises:
         ValueError: for any value out of these ranges; in `fit`, for batches of one image.
@@ -50,7 +52,7 @@ class BYOL(Method):
         )
         BYOLSettings.check_arguments(**settings)
         widths, seed = (hidden_dim, projection_dim), kwargs.get("seed", 0)
-        head = mlp(encoder.output_shape[-1], widths, seed=seed)
+        head = partial(mlp, widths=widths, seed=seed)
         super().__init__(encoder, head, settings["key_momentum"], **kwargs)
         self.settings = settings
         widths = predictor_dim, projection_dim
@@ -63,6 +65,6 @@ class BYOL(Method):
     def losses(self, views, targets, own):
         """What the two predictions of an image lose, added."""
         features = [self.encode(view, own) for view in views]
-        predictions = [self.predictor(self.project(h), training=True) for h in features]
+        predictions = [self.run(self.predictor, self.project(h)) for h in features]
         one, other = map(losses.regression, predictions, targets)  # (n,) each
         return Outcome(ops.concatenate(features), (one + other,))

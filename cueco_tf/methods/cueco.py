@@ -1,5 +1,7 @@
 """CueCo: two encoders, a queue of keys, clusters that follow them, and three losses."""
 
+from functools import partial
+
 import keras
 from keras import ops
 
@@ -10,7 +12,7 @@ from cueco_tf.parts.clusters import is_dead, normalize, usage_entropy
 from cueco_tf.parts.heads import build_projection_head
 from cueco_tf.parts.momentum_clusters import MomentumClusters
 from cueco_tf.parts.queue import KeyQueue
-from cueco_tf.parts.uniform import uniform
+from cueco_tf.parts.settled import SettledClusters
 from cueco_tf.settings.methods import CueCoSettings
 
 # Pulling towards clusters of a hardly trained encoder harms it. Digits, 60 epochs, NMI of seed 0:
@@ -32,7 +34,7 @@ class CueCo(Method):
     downstream tasks use.
 
     Args:
-        encoder: a built Keras model from images to features (see `build_encoder`).
+        encoder: a Keras model from images to features (see `build_encoder`).
         num_clusters: integer in [2, queue_size], L.
         queue_size: integer >= 2, K, the number of negatives; better not above the number of
             images. Defaults to 4096.
@@ -58,7 +60,7 @@ class CueCo(Method):
             anew, so that they follow what the encoder has learnt; 0 for never. Defaults to 50.
         symmetric: each view serves once as query and once as key, for twice the work. Defaults to
             False.
-        **kwargs: `num_classes`, `augment`, `total_steps` and `seed`, as in `Method`.
+        **kwargs: `num_classes`, `augment`, `total_steps`, `seed` and `image_size`, as in `Method`.
 
     Raises:
         ValueError: for any value out of these ranges.
@@ -111,8 +113,8 @@ class CueCo(Method):
         )
         CueCoSettings.check_arguments(**settings)
         seed = kwargs.get("seed", 0)
-        head = build_projection_head(
-            encoder.output_shape[-1], hidden_dim, projection_dim, seed=seed
+        head = partial(
+            build_projection_head, hidden_dim=hidden_dim, projection_dim=projection_dim, seed=seed
         )
         super().__init__(encoder, head, settings["key_momentum"], **kwargs)
         self.settings = settings
@@ -136,6 +138,7 @@ class CueCo(Method):
             name="warmup",
         )
         self.reseeded = keras.metrics.Sum(name="reseeded_clusters")
+        self.settled = SettledClusters(num_clusters, projection_dim, name="settled_clusters")
 
     def targets(self, views, own):
         """The keys, unit vectors `(n, projection_dim)`: of the second view, or of both."""
@@ -206,10 +209,6 @@ class CueCo(Method):
             "mean_variance": started * ops.mean(self.clusters.variances.value),
         }
 
-    def draw(self, shape):
-        """Uniform random numbers that are a function of (seed, step)."""
-        return uniform(shape, ops.stack([ops.cast(self.seed, "int64"), self.step.value]))
-
     def directions(self):
         """The centroids, `(num_clusters, projection_dim)`."""
         return self.clusters.centroids.value
@@ -218,6 +217,13 @@ class CueCo(Method):
     def directions_trained(self):
         """Whether the clusters have started; until then centroids are random."""
         return bool(self.clusters.started)
+
+    def waits_for(self):
+        """What the clusters need to start: keys, or the end of the warm-up."""
+        if missing := int(self.memory.missing):
+            return f"{missing} of the {self.queue_size} keys that its queue waits for are missing"
+        warmup = int(self.warmup.numpy())
+        return f"its warm-up of {warmup} steps is not over at step {self.steps_done()}"
 
     def lay_out(self, total_steps):
         """Lays out the warm-up."""

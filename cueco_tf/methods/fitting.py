@@ -1,237 +1,249 @@
-"""Images into `fit`: a model that is trained on two random views of each image."""
+"""Keras's surface: what `fit`, `evaluate` and their like take, and what becomes of it."""
 
 import warnings
 
 import keras
 import tensorflow as tf
 
-from cueco_tf.data.augment import TwoViews
-from cueco_tf.data.resident import Resident, can_reside
-from cueco_tf.data.views import check_images, from_arrays, from_dataset
-from cueco_tf.distributed.replicas import ReplicatedModel, own_part, share_out
-from cueco_tf.methods.health import FiniteMonitor
+from cueco_tf.data.decoding import in_one_line
+from cueco_tf.distributed.compiling import refuse
+from cueco_tf.methods.encoder_checks import check_numbers
+from cueco_tf.methods.held_out import HeldOut
+from cueco_tf.methods.sources import StreamSource, is_stream, source_of, split_off
+from cueco_tf.methods.two_views import TwoViewModel
 
-DEFAULT_BATCH_SIZE = 256
+_NO_WEIGHTS = (
+    "the losses compare images with each other, so none of them counts more than another, and "
+    "labels teach the encoder nothing."
+)
 
 
-class TwoViewModel(ReplicatedModel):
-    """A model whose `train_step` gets two views of each image of a batch.
-
-    Weights: `step`, int64, the number of steps done; `total_steps`, int64, the length of training,
-    0 where unknown.
-
-    Args:
-        encoder: a built Keras model from images `(n, height, width, 3)` to features
-            `(n, features)`.
-        augment: function of `(images, seed)` that returns two views, or None for the recipe that
-            suits the encoder's image size (`TwoViews.for_image_size`). To be saved with the model
-            it has to be a registered Keras object, as `TwoViews` is.
-        total_steps: integer >= 1, the length of training for the schedules, or None to work it out
-            in `fit` from the epochs and the length of the data set.
-        seed: integer: initial weights, order and augmentation are functions of it.
-
-    Raises:
-        ValueError: for an encoder of other shapes, or a number out of range.
-    """
-
-    def __init__(self, encoder, augment=None, total_steps=None, seed=0, **kwargs):
-        super().__init__(**kwargs)
-        if len(encoder.input_shape) != 4 or len(encoder.output_shape) != 2:
-            raise ValueError(
-                "`encoder` should map images (n, height, width, 3) to features (n, features). "
-                f"Received: input {encoder.input_shape}, output {encoder.output_shape}"
-            )
-        if total_steps is not None and total_steps < 1:
-            raise ValueError(
-                f"`total_steps` should be at least 1. Received: total_steps={total_steps}"
-            )
-        self.encoder, self.seed, self._given_steps = encoder, seed, total_steps
-        self.image_shape = tuple(encoder.input_shape[1:])
-        self.augment = augment or TwoViews.for_image_size(max(self.image_shape[:2]))
-        state = dict(dtype="int64", trainable=False, aggregation="only_first_replica")
-        self.step = self.add_weight(shape=(), initializer="zeros", name="step", **state)
-        self.total_steps = self.add_weight(
-            shape=(), initializer="zeros", name="total_steps", **state
-        )
-        self._resident = None  # the images, where they lie on the device
+class FittingModel(TwoViewModel):
+    """A two-view model that is trained and evaluated as Keras's users expect."""
 
     def fit(
         self,
-        x,
+        x=None,
         y=None,
         batch_size=None,
         epochs=1,
         verbose="auto",
         callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
         initial_epoch=0,
         steps_per_epoch=None,
+        validation_steps=None,
+        validation_batch_size=None,
+        validation_freq=1,
         on_device=None,
+        settle=True,
     ):
         """Trains on images; goes on from where an earlier `fit` stopped.
 
         Args:
             x: `(n, height, width, 3)` array, pixels 0 to 255, uint8 or float; or a batched
-                `tf.data.Dataset` of images, of `(images, labels)`, or of ready-made views
-                `(view1, view2)` or `((view1, view2), labels)`, which reach the encoder untouched.
-                Batches are those of all replicas together. What `replicas.share_out` returns is
-                taken as it is, with `steps_per_epoch`.
-            y: `(n,)` integer labels for the online probe, -1 where unknown. Only with an array.
+                `tf.data.Dataset`, generator or `keras.utils.PyDataset` of images, of `(images,
+                labels)`, or of ready-made views `(view1, view2)` or `((view1, view2), labels)`,
+                which reach the encoder untouched. Batches are those of all replicas together. What
+                `replicas.share_out` returns is taken as it is, with `steps_per_epoch`.
+            y: `(n,)` integer labels for the online probe and k-NN, -1 where unknown. Only with an
+                array.
             batch_size: integer >= 1, defaults to 256. Only with an array.
             epochs, verbose, callbacks, initial_epoch, steps_per_epoch: as in `keras.Model.fit`.
-            on_device: whether a uint8 array, which must not be written to, lies on the device and
-                the step makes its views, the same ones to rounding; None for wherever there is a
-                GPU and it fits. Among several processes it never does. Defaults to None.
+            validation_data: held-out images, as `x` or as `(x, y)`. After an epoch `evaluate` of
+                them stands in the logs, its names after `val_`; where both sides have labels,
+                `val_knn_top1` too, the k-NN accuracy of the features (k = 20, 10,000 images of each
+                side at most).
+            validation_split, validation_steps, validation_batch_size, validation_freq: as in
+                `keras.Model.fit`; the batch size defaults to `batch_size`.
+            shuffle: True: an array is shuffled anew each epoch, a dataset comes as it comes.
+            class_weight, sample_weight: None.
+            on_device: whether a uint8 array lies on the device and the step makes its views, the
+                same ones to rounding; None for wherever there is a GPU and it fits. Among several
+                processes it never does. Defaults to None.
+            settle: whether clusters are made right for the encoder once training is over (see
+                `settle`), on 50,000 images at most, which are read once more: at the end of each
+                `fit` where the length of training was not given, else at its end. Defaults to True.
 
         Returns:
             `keras.callbacks.History`.
 
         Raises:
-            ValueError: for images of another shape or dtype, or labels that do not match.
+            ValueError: for images of another shape or dtype, labels that do not match, or layers
+                frozen or thawed without another `compile`.
             FloatingPointError: when the loss becomes NaN or infinite.
         """
-        first_step = int(self.step.numpy())
-        if isinstance(x, tf.distribute.DistributedDataset):
-            self._let_go()
-            batches = x
-        elif isinstance(x, tf.data.Dataset):
-            if y is not None or batch_size is not None:
-                raise ValueError("With a dataset, `y` and `batch_size` are part of it.")
-            batches, steps_per_epoch = self._from_dataset(x, first_step, steps_per_epoch)
-        else:
-            given = x, y, batch_size, on_device
-            batches, whole_epoch = self._from_arrays(*given, first_step)
-            steps_per_epoch = steps_per_epoch or whole_epoch
-        self._set_length(first_step, epochs - initial_epoch, steps_per_epoch)
-        self.count_from(first_step, steps_per_epoch)
-        return super().fit(
-            batches,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=[*self.monitors(), *(callbacks or [])],
-            shuffle=False,  # the batches come shuffled
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-        )
-
-    def _from_dataset(self, dataset, first_step, steps_per_epoch):
-        self._let_go()
-        part = own_part(self.distribute_strategy)
-        batches, steps_per_epoch = from_dataset(
-            dataset, self.augment, self.image_shape, self.seed, first_step, steps_per_epoch, part
-        )
-        return share_out(self.distribute_strategy, batches), steps_per_epoch
-
-    def _from_arrays(self, images, labels, batch_size, on_device, first_step):
-        images, labels = check_images(images, self.image_shape), self._check_labels(images, labels)
-        batch_size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` should be at least 1. Received: {batch_size}")
-        if on_device is None:
-            on_device = bool(tf.config.list_logical_devices("GPU"))
-        part = own_part(self.distribute_strategy)
-        alone = part[1] == 1  # TensorFlow sends processes no uint8
-        given = images, labels, batch_size, self.augment, self.seed
-        if on_device and alone and can_reside(images, self.augment):
-            return self._keep_on_device(*given)
-        self._let_go()
-        batches, steps_per_epoch = from_arrays(*given, first_step, part)
-        return share_out(self.distribute_strategy, batches), steps_per_epoch
-
-    def _keep_on_device(self, *given):
-        """Makes steps take their images from the device, which keeps them from fit to fit."""
-        strategy = self.distribute_strategy
-        if self._resident is None or not self._resident.holds(*given):
-            with strategy.scope():
-                self._resident = Resident(*given)
-            self.train_function = None  # the former one looks elsewhere
-        nothing = tf.data.Dataset.range(1).repeat()  # `fit` wants batches
-        nothing = strategy.distribute_datasets_from_function(lambda _: nothing)
-        return nothing, self._resident.steps_per_epoch
-
-    def _let_go(self):
-        if self._resident is not None:
-            self._resident = self.train_function = None
-
-    def views_of(self, data):
-        """The two views and the labels of a batch: `data` itself, or where the images lie on the
-        device `data` is its size."""
-        if self._resident is None:
-            return data
-        return self._resident.batch(self.step.value, data)
-
-    def make_train_function(self, force=False):
-        """Makes the function that Keras's loop calls: some steps, and the logs of the last."""
-        if self._resident is None or (self.train_function is not None and not force):
-            super().make_train_function(force)
-            return
-        resident, step = self._resident, self.compiled_step()
-
-        def steps(count):
-            for _ in tf.range(count):
-                step(resident.batch_size)
-
-        steps = steps if self.run_eagerly else tf.function(steps)
-
-        def function(iterator):
-            for place, count in resident.epochs_of(*self.next_steps()):
-                if count > 1:
-                    steps(tf.constant(count - 1))
-                ends = place + count == resident.steps_per_epoch
-                logs = step(resident.last_size if ends else resident.batch_size)
-            return logs
-
-        self.train_function = function
-
-    def _check_labels(self, images, labels):
-        if labels is None:
-            return None
-        labels = tf.convert_to_tensor(labels).numpy().reshape(-1)
-        if len(labels) != len(images):
-            raise ValueError(f"Received {len(images)} images, but {len(labels)} labels.")
-        if labels.dtype.kind not in "iu":
-            raise ValueError(f"Labels should be integers. Received dtype: {labels.dtype}")
-        if self.num_classes is not None and labels.max() >= self.num_classes:
+        refuse(_NO_WEIGHTS, class_weight=class_weight, sample_weight=sample_weight)
+        if not shuffle and not is_stream(x):
             raise ValueError(
-                f"Labels should be below num_classes={self.num_classes}. Received: {labels.max()}"
+                f"Arrays are shuffled anew each epoch. For an order of your own give a "
+                f"tf.data.Dataset. Received: shuffle={shuffle!r}"
             )
-        return labels
+        if validation_split and validation_data is None:
+            x, y, validation_data = split_off(x, y, validation_split)
+        self._check()
+        source = source_of(self, x, y, batch_size)
+        source.scores = validation_data is not None
+        batches, steps_per_epoch = self.training_batches(source, steps_per_epoch, on_device)
+        self._warn_of_unknown_length(steps_per_epoch)
+        if validation_data is not None:
+            size = validation_batch_size or batch_size
+            validation_data, validation_steps = self._validation_batches(
+                source, validation_data, size, validation_steps
+            )
+        beginning = _Beginning(lambda epoch: self.begin(epochs - epoch, steps_per_epoch))
+        try:
+            history = super().fit(
+                batches,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=[*self.monitors(), *_listed(callbacks), beginning],
+                shuffle=False,  # the batches come shuffled
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                validation_data=validation_data,
+                validation_steps=validation_steps,
+                validation_freq=validation_freq,
+            )
+        except tf.errors.InvalidArgumentError as error:  # with a page of TensorFlow's trace
+            raise _of_labels(error) from None
+        finally:
+            self._held_out = None
+        over = self._given_steps is None or self.steps_done() >= self._given_steps
+        if settle and over and source.again:
+            self.finish(source)
+        return history
 
-    def _set_length(self, first_step, epochs, steps_per_epoch):
-        total = self._given_steps
-        if total is None and steps_per_epoch is None:
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        steps=None,
+        callbacks=None,
+        return_dict=False,
+        **kwargs,
+    ):
+        """The losses of images that nothing is learnt from.
+
+        Networks are in inference mode, the two views of an image are the same each time, and no
+        state changes. Losses that compare the images of a batch depend on its size.
+
+        Args:
+            x, y, batch_size: as in `fit`.
+            verbose, steps, callbacks, return_dict: as in `keras.Model.evaluate`.
+            sample_weight: None.
+            **kwargs: what Keras's `fit` passes when it validates.
+
+        Returns:
+            A dict of means over the images: `loss`, each loss by its name and, of labelled images
+            and with `num_classes`, `online_top1`. Without `return_dict` a list of its values.
+
+        Raises:
+            ValueError: as `fit`.
+        """
+        if kwargs:  # the batches of `fit`
+            logs = super().evaluate(
+                x=x, steps=steps, callbacks=callbacks, return_dict=True, **kwargs
+            )
+            return self._held_out.complete(logs)
+        refuse(_NO_WEIGHTS, sample_weight=sample_weight)
+        source = source_of(self, x, y, batch_size)
+        batches, steps = source.held_out(steps)
+        logs = super().evaluate(
+            batches, verbose=verbose, steps=steps, callbacks=callbacks, return_dict=True
+        )
+        if not source.labelled:
+            logs.pop("online_top1", None)
+        return logs if return_dict else list(logs.values())
+
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
+        """One step on a batch, its views drawn for the number of the step.
+
+        Schedules need the length of training: give the model `total_steps`.
+
+        Args:
+            x, y: one batch of what `fit` takes.
+            sample_weight, class_weight: None.
+            return_dict: as in `keras.Model.train_on_batch`.
+
+        Returns:
+            The logs of the step, a dict of floats, or without `return_dict` a list of its values.
+        """
+        refuse(_NO_WEIGHTS, class_weight=class_weight, sample_weight=sample_weight)
+        self._check()
+        self.let_go()
+        source = StreamSource(self, tf.data.Dataset.from_tensors(x if y is None else (x, y)))
+        batches, _ = source.training(lambda: self.first_step, 1)
+        self._maybe_symbolic_build()
+        self.make_train_function()
+        self.reset_metrics()
+        self.begin(0, None)
+        self.first_step = self.steps_done()
+        logs = {name: float(log) for name, log in self.train_function(iter(batches)).items()}
+        return logs if return_dict else list(logs.values())
+
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
+        """`evaluate` of one batch, with its results."""
+        refuse(_NO_WEIGHTS, sample_weight=sample_weight)
+        batch = tf.data.Dataset.from_tensors(x if y is None else (x, y))
+        return self.evaluate(batch, verbose=0, return_dict=return_dict)
+
+    def _check(self):
+        check_numbers()
+        self.check_trainable()
+
+    def _warn_of_unknown_length(self, steps_per_epoch):
+        if self._given_steps is None and steps_per_epoch is None:
             warnings.warn(
                 "The length of the dataset is unknown, so schedules cannot be laid out over it. "
                 "Pass `total_steps` to the model, or `steps_per_epoch` to `fit`.",
-                stacklevel=4,
+                stacklevel=3,
             )
-            total = 0
-        elif total is None:
-            total = first_step + epochs * steps_per_epoch
-        self.total_steps.assign(total)
-        self.lay_out(total)
 
-    def lay_out(self, total_steps):
-        """Fits schedules of the model's own to the length of training, 0 where it is unknown."""
+    def _validation_batches(self, source, given, batch_size, steps):
+        """`(batches, steps)` of what `fit` validates on."""
+        given = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+        x, y, sample_weight = (*given, None, None)[:3]
+        refuse(_NO_WEIGHTS, sample_weight=sample_weight)
+        held = source_of(self, x, y, None if is_stream(x) else batch_size)
+        self._held_out = HeldOut(self, source, held)
+        return held.held_out(steps)
 
-    def monitors(self):
-        """Callbacks that `fit` adds by itself; they watch, and change nothing."""
-        return [FiniteMonitor()]
 
-    def get_config(self):
-        """The arguments that every model has, for Keras to save; encoder and augmentation as Keras
-        objects."""
-        return {
-            **super().get_config(),
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "augment": keras.saving.serialize_keras_object(self.augment),
-            "total_steps": self._given_steps,
-            "seed": self.seed,
-        }
+class _Beginning(keras.callbacks.Callback):
+    """Begins after all other callbacks have: calls a function with the number of the first epoch,
+    and notes each epoch's first step."""
 
-    @classmethod
-    def from_config(cls, config):
-        """Makes the model that `get_config` described, with fresh weights."""
-        config = dict(config)
-        for name in ("encoder", "augment"):
-            config[name] = keras.saving.deserialize_keras_object(config[name])
-        return cls(**config)
+    def __init__(self, begin):
+        super().__init__()
+        self.begin = begin
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Reads what may have changed until now. (The step's own variable counts on as soon as a
+        step has begun, be its batch there or not.)"""
+        if self.begin is not None:
+            self.begin(epoch)
+        self.begin = None
+        self.model.first_step = self.model.steps_done()
+
+
+def _of_labels(error):
+    """What a data set's labels were refused for while it streamed, or else the error itself."""
+    bad = "ValueError: Labels should" in error.message
+    return ValueError(in_one_line(error)) if bad else error
+
+
+def _listed(callbacks):
+    """Callbacks in each of the forms that Keras takes, as a list."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks.callbacks
+    if isinstance(callbacks, keras.callbacks.Callback):
+        return [callbacks]
+    return list(callbacks or ())

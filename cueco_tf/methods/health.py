@@ -82,7 +82,7 @@ def warn_of_long_queue(queue_size, images, role="as negatives"):
         warnings.warn(
             f"The queue of {queue_size} keys is longer than the data set of {images} images, so an "
             f"image meets older keys of itself {role}. Choose queue_size <= {images}.",
-            stacklevel=4,  # of who calls `fit`
+            stacklevel=5,  # of who calls `fit`
         )
 
 

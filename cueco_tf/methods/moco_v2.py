@@ -1,5 +1,7 @@
 """MoCo-v2: a query finds its key among a queue of the keys of other images."""
 
+from functools import partial
+
 import keras
 from keras import ops
 
@@ -19,7 +21,7 @@ class MoCoV2(Method):
     the keys of earlier batches. Its weights are `queue` and `queue_position`, once a direction.
 
     Args:
-        encoder: a built Keras model from images to features (see `build_encoder`).
+        encoder: a Keras model from images to features (see `build_encoder`).
         queue_size: integer >= 2, K, the negatives of a direction; better not above the number of
             images. Defaults to 32768.
         hidden_dim: integer >= 1, the width of the head. Defaults to 2048.
@@ -28,7 +30,7 @@ class MoCoV2(Method):
         key_momentum: (start, end), each in [0, 1]. Defaults to (0.99, 0.999).
         symmetric: each view serves once as query and once as key. Defaults to True, the "+"
             variant.
-        **kwargs: `num_classes`, `augment`, `total_steps` and `seed`, as in `Method`.
+        **kwargs: `num_classes`, `augment`, `total_steps`, `seed` and `image_size`, as in `Method`.
 
     Raises:
         ValueError: for any value out of these ranges.
@@ -58,8 +60,12 @@ class MoCoV2(Method):
             symmetric=symmetric,
         )
         MoCoV2Settings.check_arguments(**settings)
-        seed, features = kwargs.get("seed", 0), encoder.output_shape[-1]
-        head = build_projection_head(features, hidden_dim, projection_dim, seed)
+        head = partial(
+            build_projection_head,
+            hidden_dim=hidden_dim,
+            projection_dim=projection_dim,
+            seed=kwargs.get("seed", 0),
+        )
         super().__init__(encoder, head, settings["key_momentum"], **kwargs)
         self.settings = settings
         self.queue_size, self.temperature, self.symmetric = queue_size, temperature, symmetric

@@ -1,5 +1,7 @@
 """MoCo-v3: a view predicts its key among the slow network's keys of the batch."""
 
+from functools import partial
+
 import keras
 from keras import ops
 
@@ -16,13 +18,13 @@ class MoCoV3(Method):
     MoCo without a queue, with BYOL's `predictor`; batches are better large.
 
     Args:
-        encoder: a built Keras model from images to features (see `build_encoder`).
+        encoder: a Keras model from images to features (see `build_encoder`).
         hidden_dim: integer >= 1, the width of the head. Defaults to 4096.
         projection_dim: integer >= 1, the length of z. Defaults to 256.
         predictor_dim: integer >= 1, the width of the predictor. Defaults to 4096.
         temperature: float > 0. Defaults to 0.2.
         key_momentum: (start, end) of the slow copies, each in [0, 1]. Defaults to (0.99, 1).
-        **kwargs: `num_classes`, `augment`, `total_steps` and `seed`, as in `Method`.
+        **kwargs: `num_classes`, `augment`, `total_steps`, `seed` and `image_size`, as in `Method`.
 
     Raises:
         ValueError: for any value out of these ranges; in `fit`, for batches of one image.
@@ -52,7 +54,7 @@ class MoCoV3(Method):
         )
         MoCoV3Settings.check_arguments(**settings)
         widths, seed = (hidden_dim, projection_dim), kwargs.get("seed", 0)
-        head = mlp(encoder.output_shape[-1], widths, last_norm=True, seed=seed)
+        head = partial(mlp, widths=widths, last_norm=True, seed=seed)
         super().__init__(encoder, head, settings["key_momentum"], **kwargs)
         self.settings, self.temperature = settings, temperature
         widths, seed = (predictor_dim, projection_dim), seed + 10
@@ -65,7 +67,7 @@ class MoCoV3(Method):
     def losses(self, views, keys, own):
         """What the two predictions of an image lose, added."""
         features = [self.encode(view, own) for view in views]
-        queries = [ops.normalize(self.predictor(self.project(h), training=True)) for h in features]
+        queries = [ops.normalize(self.run(self.predictor, self.project(h))) for h in features]
         places = self.own_places(own)
         one, other = (
             losses.in_batch(query, key, places, self.temperature)

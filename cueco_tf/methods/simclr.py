@@ -1,5 +1,7 @@
 """SimCLR: a view finds its partner among all other views of the batch."""
 
+from functools import partial
+
 import keras
 from keras import ops
 
@@ -14,11 +16,11 @@ class SimCLR(Method):
     """Learns to tell each image from the others of its batch, which is better large.
 
     Args:
-        encoder: a built Keras model from images to features (see `build_encoder`).
+        encoder: a Keras model from images to features (see `build_encoder`).
         hidden_dim: integer >= 1, the width of the head. Defaults to 2048.
         projection_dim: integer >= 1, the length of z. Defaults to 256.
         temperature: float > 0. Defaults to 0.2.
-        **kwargs: `num_classes`, `augment`, `total_steps` and `seed`, as in `Method`.
+        **kwargs: `num_classes`, `augment`, `total_steps`, `seed` and `image_size`, as in `Method`.
 
     Raises:
         ValueError: for any value out of these ranges; in `fit`, for batches of one image.
@@ -35,7 +37,7 @@ class SimCLR(Method):
         )
         SimCLRSettings.check_arguments(**settings)
         widths, seed = (hidden_dim, projection_dim), kwargs.get("seed", 0)
-        head = mlp(encoder.output_shape[-1], widths, norm=False, seed=seed)
+        head = partial(mlp, widths=widths, norm=False, seed=seed)
         super().__init__(encoder, head, **kwargs)
         self.settings, self.temperature = settings, temperature
 

@@ -1,6 +1,7 @@
 """SwAV: a view predicts the other's share in prototypes that are all used alike."""
 
 import warnings
+from functools import partial
 
 import keras
 from keras import ops
@@ -10,6 +11,7 @@ from cueco_tf.methods.health import warn_of_long_queue
 from cueco_tf.parts import losses
 from cueco_tf.parts.heads import mlp
 from cueco_tf.parts.queue import KeyQueue
+from cueco_tf.parts.settled import SettledClusters
 from cueco_tf.parts.sinkhorn import sinkhorn
 from cueco_tf.settings.methods import SwAVSettings
 
@@ -24,7 +26,7 @@ class SwAV(Method):
     `queue_position`, once a view.
 
     Args:
-        encoder: a built Keras model from images to features (see `build_encoder`).
+        encoder: a Keras model from images to features (see `build_encoder`).
         hidden_dim: integer >= 1, the width of the head. Defaults to 2048.
         projection_dim: integer >= 1, the length of z. Defaults to 128.
         num_prototypes: integer >= 2, L; better not above the images of a batch and of the queue.
@@ -35,7 +37,7 @@ class SwAV(Method):
         queue_start_steps: integer >= 0: the queue counts from this step on, and not before it is
             full. Defaults to 0.
         freeze_steps: integer >= 0, the steps before the prototypes learn. Defaults to 0.
-        **kwargs: `num_classes`, `augment`, `total_steps` and `seed`, as in `Method`.
+        **kwargs: `num_classes`, `augment`, `total_steps`, `seed` and `image_size`, as in `Method`.
 
     Raises:
         ValueError: for any value out of these ranges; in `fit`, for batches of one image.
@@ -71,7 +73,7 @@ class SwAV(Method):
         )
         SwAVSettings.check_arguments(**settings)
         seed = kwargs.get("seed", 0)
-        head = mlp(encoder.output_shape[-1], (hidden_dim, projection_dim), seed=seed)
+        head = partial(mlp, widths=(hidden_dim, projection_dim), seed=seed)
         super().__init__(encoder, head, **kwargs)
         self.settings = settings
         self.temperature, self.epsilon = temperature, epsilon
@@ -82,16 +84,18 @@ class SwAV(Method):
         )
         views = range(2 if queue_size else 0)
         self.memories = [KeyQueue(queue_size, projection_dim, name=f"memory_{i}") for i in views]
+        self.settled = SettledClusters(num_prototypes, projection_dim, name="settled_clusters")
 
     def targets(self, views, own):
         """Puts the prototypes back to length 1."""
-        self.prototypes.assign(ops.normalize(self.prototypes))
+        if self.learning:
+            self.prototypes.assign(ops.normalize(self.prototypes))
 
     def losses(self, views, targets, own):
         """What the predictions of both views lose, on average."""
         features = [self.encode(view, own) for view in views]
         z = [ops.normalize(self.project(h)) for h in features]  # (n, projection_dim) each
-        prototypes = self.prototypes.value
+        prototypes = self._units()
         frozen = self.step < self.settings["freeze_steps"]
         prototypes = ops.where(frozen, ops.stop_gradient(prototypes), prototypes)
         scores = [ops.matmul(view, ops.transpose(prototypes)) for view in z]  # (n, L) each
@@ -110,8 +114,12 @@ class SwAV(Method):
             counts = ops.logical_and(memory.filled, self.step >= self.settings["queue_start_steps"])
             old = ops.cast(counts, "float32") * ops.ones_like(memory.queue[:, 0])
             z, used = ops.concatenate([z, memory.queue]), ops.concatenate([used, old])
-        scores = ops.matmul(z, ops.transpose(self.prototypes))  # (N + K, L)
+        scores = ops.matmul(z, ops.transpose(self._units()))  # (N + K, L)
         return sinkhorn(ops.stop_gradient(scores), self.epsilon, used)
+
+    def _units(self):
+        """The prototypes, which since the last step are no longer of length 1."""
+        return self.prototypes.value if self.learning else ops.normalize(self.prototypes)
 
     def remember(self, targets, outcome):
         """Queues the projections of all replicas."""
@@ -126,7 +134,12 @@ class SwAV(Method):
     @property
     def directions_trained(self):
         """Whether the prototypes have begun to learn."""
-        return int(self.step) > self.settings["freeze_steps"]
+        return self.steps_done() > self.settings["freeze_steps"]
+
+    def waits_for(self):
+        """What the prototypes need to learn: steps."""
+        frozen = self.settings["freeze_steps"]
+        return f"its prototypes learn from step {frozen + 1} on, and {self.steps_done()} are done"
 
     def check_fit(self, images, batch_size):
         """As `Method.check_fit`; warns of a queue longer than the data set, and of more prototypes
@@ -138,5 +151,5 @@ class SwAV(Method):
             warnings.warn(
                 f"{count} prototypes cannot be balanced over a batch of {batch_size} images and a "
                 f"queue of {queue_size}. Choose num_prototypes <= {batch_size + queue_size}.",
-                stacklevel=3,
+                stacklevel=4,
             )

@@ -1,5 +1,7 @@
 """VICReg: views agree, and the numbers of z vary and are uncorrelated over the batch."""
 
+from functools import partial
+
 import keras
 from keras import ops
 
@@ -18,11 +20,11 @@ class VICReg(Method):
     `variance` and `covariance`, those of both views added.
 
     Args:
-        encoder: a built Keras model from images to features (see `build_encoder`).
+        encoder: a Keras model from images to features (see `build_encoder`).
         hidden_dim: integer >= 1, the width of the head's two hidden layers. Defaults to 2048.
         projection_dim: integer >= 1, the length of z. Defaults to 2048.
         loss_weights: of the three terms, each >= 0. Defaults to (25, 25, 1).
-        **kwargs: `num_classes`, `augment`, `total_steps` and `seed`, as in `Method`.
+        **kwargs: `num_classes`, `augment`, `total_steps`, `seed` and `image_size`, as in `Method`.
 
     Raises:
         ValueError: for any value out of these ranges; in `fit`, for batches of one image.
@@ -46,7 +48,7 @@ class VICReg(Method):
         )
         VICRegSettings.check_arguments(**settings)
         widths = hidden_dim, hidden_dim, projection_dim
-        head = mlp(encoder.output_shape[-1], widths, seed=kwargs.get("seed", 0))
+        head = partial(mlp, widths=widths, seed=kwargs.get("seed", 0))
         super().__init__(encoder, head, **kwargs)
         self.settings = settings
 

@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from cueco_tf.process import seeded
+
 
 @keras.saving.register_keras_serializable("cueco_tf")
 class FusedBatchNormalization(layers.BatchNormalization):
@@ -56,6 +58,7 @@ def to_stock_layers(network):
             return layers.BatchNormalization.from_config(config)
         return layer.__class__.from_config(config)
 
-    copy = keras.models.clone_model(network, clone_function=stock)
+    with seeded(0):  # what the layers are made with is replaced at once
+        copy = keras.models.clone_model(network, clone_function=stock)
     copy.set_weights(network.get_weights())
     return copy

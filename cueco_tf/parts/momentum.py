@@ -29,7 +29,7 @@ def cosine_momentum(start, end, step, total_steps):
 class MomentumNetwork(keras.layers.Layer):
     """A copy of a network that follows it and is never trained.
 
-    The copy runs in training mode, with batch statistics of its own, as in MoCo. Its variables are
+    In training the copy normalises by batch statistics of its own, as in MoCo. Its variables are
     frozen by structure: setting `trainable` here or on any model above changes nothing (Keras
     hands that flag down to every variable, and a frozen *layer* would switch BatchNormalization
     to inference mode).
@@ -41,11 +41,14 @@ class MomentumNetwork(keras.layers.Layer):
     def __init__(self, network, **kwargs):
         super().__init__(**kwargs)
         self.network = keras.models.clone_model(network)
-        self.network.set_weights(network.get_weights())
-        # Only what is learnt is followed; moving statistics are the copy's own.
+        # What is learnt is followed, frozen at the moment or not; moving statistics are the copy's
+        # own. Which is which shows where nothing is frozen.
+        for layer in self.network._flatten_layers():
+            layer.trainable = False  # Keras hands a flag down only where it changes
+            layer.trainable = True
         self._followed = [i for i, weight in enumerate(self.network.weights) if weight.trainable]
-        for weight in self.network.weights:
-            weight.trainable = False
+        self.copy(network)
+        self._freeze_as(network)
         self.built = True
 
     @property
@@ -57,12 +60,28 @@ class MomentumNetwork(keras.layers.Layer):
     def trainable(self, value):
         pass
 
+    def copy(self, network):
+        """Takes all weights of the network over, moving statistics included."""
+        self.network.set_weights(network.get_weights())
+
     def follow(self, network, momentum):
-        """Moves every followed weight w towards the network's: m w + (1 - m) w_network."""
+        """Moves every followed weight w towards the network's: m w + (1 - m) w_network.
+
+        Layers that are frozen in the network by now, whose BatchNormalization is in inference mode,
+        are so in the copy.
+        """
+        self._freeze_as(network)
         for i in self._followed:
             own, other = self.network.weights[i], network.weights[i]
             own.assign(momentum * own + (1.0 - momentum) * other)
 
-    def call(self, inputs):
-        """The copy's outputs, in training mode."""
-        return self.network(inputs, training=True)
+    def _freeze_as(self, network):
+        layers = self.network._flatten_layers(), network._flatten_layers()  # from the outside in
+        for own, other in zip(*layers, strict=True):
+            own.trainable = other.trainable
+        for weight in self.network.weights:
+            weight.trainable = False
+
+    def call(self, inputs, training=True):
+        """The copy's outputs, in training mode unless told otherwise."""
+        return self.network(inputs, training=training)

@@ -61,3 +61,8 @@ class KeyQueue(keras.layers.Layer):
         """Boolean scalar: every slot has been written. Slots are written in order, so the last
         one tells."""
         return ops.any(ops.not_equal(self.queue[-1], 0.0))
+
+    @property
+    def missing(self):
+        """Integer scalar: how many slots have not been written."""
+        return ops.sum(ops.cast(ops.all(ops.equal(self.queue.value, 0.0), axis=1), "int32"))

@@ -23,6 +23,10 @@ STEMS = ("small", "imagenet")
 _BATCH_NORM = dict(momentum=0.9, epsilon=1e-5)
 
 
+# Whatever Keras's own setting is: TensorFlow's convolutions on a CPU take no other.
+_LAYOUT = dict(data_format="channels_last")
+
+
 def _conv(x, filters, kernel, strides, synchronized):
     x = layers.Conv2D(
         filters,
@@ -31,6 +35,7 @@ def _conv(x, filters, kernel, strides, synchronized):
         padding="same",
         use_bias=False,
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out"),
+        **_LAYOUT,
     )(x)
     return FusedBatchNormalization(synchronized=synchronized, **_BATCH_NORM)(x)
 
@@ -43,7 +48,7 @@ def _block(x, width, strides, bottleneck, synchronized):
             # Every second pixel, then 1x1: what a strided 1x1 convolution computes, in a quarter
             # of its time on a CPU. TensorFlow's gradient of the strided one corrupts memory where
             # the input has fewer channels than a vector register has lanes (8 or 16).
-            shortcut = layers.AveragePooling2D(1, strides)(shortcut)
+            shortcut = layers.AveragePooling2D(1, strides, **_LAYOUT)(shortcut)
         shortcut = _conv(shortcut, out, 1, 1, synchronized)
     if bottleneck:
         x = layers.ReLU()(_conv(x, width, 1, 1, synchronized))
@@ -97,10 +102,10 @@ def build_encoder(name="resnet18", width=64, image_size=32, stem=None, sync_batc
         x = layers.ReLU()(_conv(x, width, 3, 1, sync_batchnorm))
     else:
         x = layers.ReLU()(_conv(x, width, 7, 2, sync_batchnorm))
-        x = layers.MaxPooling2D(3, 2, padding="same")(x)
+        x = layers.MaxPooling2D(3, 2, padding="same", **_LAYOUT)(x)
     for stage, count in enumerate(blocks):
         for block in range(count):
             strides = 2 if stage > 0 and block == 0 else 1
             x = _block(x, width * 2**stage, strides, bottleneck, sync_batchnorm)
-    features = layers.GlobalAveragePooling2D(dtype="float32", name="features")(x)
+    features = layers.GlobalAveragePooling2D(dtype="float32", name="features", **_LAYOUT)(x)
     return keras.Model(inputs, features, name=name)

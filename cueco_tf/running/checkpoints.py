@@ -15,7 +15,8 @@ import numpy as np
 
 from cueco_tf.storage import write_atomically
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+_UNSETTLED = 2  # the same without the two last weights, the clusters that training ends with
 _HEADER = "header"
 
 
@@ -164,6 +165,8 @@ def restore(folder, model, weights_only=False):
         try:
             header, arrays = _read(path)
         except Exception as error:  # a damaged file can make the readers below raise anything
+            if find(folder) != paths:  # training goes on meanwhile, and has taken it away
+                return restore(folder, model, weights_only)
             message = f"Checkpoint {path} is damaged ({error}); trying the one before."
             warnings.warn(message, stacklevel=2)
             continue
@@ -187,7 +190,11 @@ def _read(path):
 
 
 def _assign(path, header, arrays, variables):
-    if header["format_version"] != FORMAT_VERSION:
+    if header["format_version"] == _UNSETTLED:
+        weights = [name for name in variables if name.startswith("weight/")]
+        missing = set(weights[-2:]) - arrays.keys()
+        variables = {name: copies for name, copies in variables.items() if name not in missing}
+    elif header["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} is of format {header['format_version']}, this version of cueco_tf reads "
             f"{FORMAT_VERSION}. Resume with the version that wrote it."

@@ -41,7 +41,10 @@ def load_run(run_dir, weights_only=False):
     """
     folder = RunFolder(Path(run_dir))
     config = folder.read_config()
-    model = build_model(config)
+    try:
+        model = build_model(config)
+    except ValueError as error:  # of what Keras is set to
+        raise RunError(f"{folder.path} cannot be loaded: {error}") from error
     if checkpoints.restore(folder.checkpoints, model, weights_only) is None:
         raise RunError(f"{folder.path} has no checkpoint yet: train it first.")
     clusters = read_clusters(folder, model)

@@ -178,15 +178,23 @@ class Progress(keras.callbacks.Callback):
             # Where nobody watches, a line every half minute is enough.
             interval = 0.5 if sys.stderr.isatty() else 30.0
             self.bar = tqdm(
-                total=self.total_steps, initial=step, unit="step", mininterval=interval, leave=False
+                total=self.total_steps,
+                initial=step,
+                unit="step",
+                mininterval=interval,
+                smoothing=0,
+                leave=False,
             )
             self.started_at = self.estimated = None
 
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar to the model's step; prints the estimate once."""
+        step = int(self.model.step.numpy())
+        if self.started_at is None:  # the first steps include building the graph: not counted
+            self.bar.initial, self.bar.start_t = step, time.time()
         self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
-        self.bar.update(int(self.model.step.numpy()) - self.bar.n)
-        if self.started_at is None:  # the first steps include building the graph
+        self.bar.update(step - self.bar.n)
+        if self.started_at is None:
             self.started_at, self.started_with = time.monotonic(), self.bar.n
         elif not self.estimated and self.bar.n - self.started_with >= self.ESTIMATE_AFTER:
             self.estimated = True

@@ -7,7 +7,7 @@ RUN/checkpoints/           the newest two full states
 RUN/snapshots/000.keras    images -> embedding h and projection z at 0, 50 and 100 %; that in the
                            middle on GPUs up to 19 steps late
 RUN/encoder.keras          images -> embedding h, Keras's own layers only
-RUN/clusters.npz           k-means of z, of a method that learns no clusters
+RUN/clusters.npz           the clusters for this encoder: learnt ones settled, or k-means of z
 RUN/summary.json           final scores
 RUN/evaluation.json        what `pipelines.evaluate` found
 """
@@ -18,8 +18,10 @@ import json
 from pathlib import Path
 
 from cueco_tf.evaluation.table import BASELINES, SCORES
+from cueco_tf.ownership import LOCK, own
+from cueco_tf.running import checkpoints
 from cueco_tf.settings import config_file
-from cueco_tf.storage import write_atomically
+from cueco_tf.storage import remove_partials, write_atomically
 
 
 def columns(config):
@@ -64,6 +66,11 @@ class RunFolder:
         return self.path / "encoder.keras"
 
     @property
+    def clusters(self):
+        """Path of the clusters of a method that learns none."""
+        return self.path / "clusters.npz"
+
+    @property
     def summary(self):
         """Path of the final scores."""
         return self.path / "summary.json"
@@ -77,19 +84,32 @@ class RunFolder:
         """Path of the networks after this share of training: 0, 50 or 100 percent."""
         return self.path / "snapshots" / f"{percent:03d}.keras"
 
+    def own(self):
+        """Owns the run until a `with` block ends: see `ownership.own`.
+
+        Who comes while the one before saves and ends, as a job does that is requeued, waits for it.
+        """
+        return own(self.path, inside=True, waits_for=lambda holder: holder.leaving)
+
     def check_unused(self):
-        """Raises RunError when the folder holds something already, but for what a process left
-        that was killed before it had written the configuration."""
-        if self.path.exists() and (
-            not self.path.is_dir() or any(map(_is_whole, self.path.iterdir()))
-        ):
+        """Raises RunError when the folder holds something already, but for its owner's lock and for
+        what a process left that was killed before it had written the configuration."""
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file. Choose a folder for --run-dir.")
+        if self.path.exists() and any(map(_is_whole, self.path.iterdir())):
             raise RunError(
                 f"{self.path} exists and is not empty. Choose another --run-dir, or add --resume "
                 f"to go on with the run in it."
             )
 
+    def check_begun(self):
+        """Raises RunError when the run has no state that a model could be loaded from."""
+        if not checkpoints.find(self.checkpoints):
+            raise RunError(f"{self.path} has no checkpoint yet: train it first.")
+
     def create(self, config):
-        """Makes the folder and writes the configuration."""
+        """Makes the folder and writes the configuration. Its owner alone may, as with all that is
+        written here but for `evaluation.json`."""
         self.check_unused()
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config, lambda path: config_file.save(config, path))
@@ -97,13 +117,13 @@ class RunFolder:
 
     def check_same(self, saved, wanted):
         """Raises RunError, listing the fields, when two configurations differ."""
-        differing = "".join(
-            f"\n  {name}: the run has {own!r}, received {other!r}"
+        differing = "; ".join(
+            f"{name}: the run has {own!r}, received {other!r}"
             for name, (own, other) in saved.differences(wanted).items()
         )
         if differing:
             raise RunError(
-                f"The run in {self.path} was started with another configuration:{differing}\n"
+                f"The run in {self.path} was started with another configuration ({differing}). "
                 f"Resume it without these options, or choose another --run-dir."
             )
 
@@ -180,10 +200,12 @@ class RunFolder:
     def mend(self):
         """Removes what a killed process left half-written, and makes the folders that it had not
         come to."""
-        for path in self.path.rglob(".partial-*"):
-            path.unlink()
+        for path in (self.config, self.metrics, self.encoder, self.clusters, self.summary):
+            remove_partials(path)
         for folder in (self.checkpoints, self.snapshot(0).parent):
             folder.mkdir(exist_ok=True)
+            for path in folder.glob(".partial-*"):
+                path.unlink()
 
     def read_summary(self):
         """The final scores, or None while the run is not finished.
@@ -208,7 +230,7 @@ class RunFolder:
 
 
 def _is_whole(path):
-    return not path.name.startswith(".partial-")
+    return not path.name.startswith(".partial-") and path.name != LOCK
 
 
 def _read_scores(path):

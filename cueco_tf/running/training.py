@@ -6,13 +6,9 @@ import signal
 
 from cueco_tf import data
 from cueco_tf.distributed.replicas import own_part, share_out
-from cueco_tf.evaluation import networks as scoring
-from cueco_tf.evaluation.table import SCORES, method_of, score_table
 from cueco_tf.methods.building import build_model, fit_to_devices
-from cueco_tf.methods.inference import save_network
-from cueco_tf.parts.batch_norm import to_stock_layers
 from cueco_tf.running import checkpoints
-from cueco_tf.running.clusters import make_clusters
+from cueco_tf.running.finishing import finish
 from cueco_tf.running.recording import (
     EpochLogs,
     KnnMonitor,
@@ -26,14 +22,10 @@ from cueco_tf.settings.fields import ConfigError
 
 # The monitor looks at a sample, ten times a run: enough to see a trend, cheap enough to forget.
 _MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
-_SCORED_TRAIN, _SCORED_TEST = 50_000, 10_000
-# Raw pixels are scored beside the features where that takes seconds.
-_RAW_LIMIT = 5_000_000  # numbers in the training images
-_SUMMARISED = ("loss", "usage_entropy", "dead_clusters")  # of the last epoch, where they are
 
 
-def train(config, folder, data_dir, resume, workers):
-    """Trains a run, or goes on with it, and scores it.
+def train(config, folder, data_dir, resume, workers, stop=None):
+    """Trains a run, or goes on with it, and scores it. The chief's process owns the folder.
 
     Args:
         config: `RunConfig`, the run's own where it is to be resumed.
@@ -41,6 +33,7 @@ def train(config, folder, data_dir, resume, workers):
         data_dir: where TensorFlow Datasets keeps its sets, or None.
         resume: whether to go on with the run in the folder, if there is one.
         workers: `Workers`; the chief's configuration, folder and `resume` count.
+        stop: `StopSignal` not yet entered, or None for one of signals alone.
 
     Returns:
         The exit code: 0 when finished, 128 + the signal's number when stopped by SIGINT or SIGTERM.
@@ -52,8 +45,7 @@ def train(config, folder, data_dir, resume, workers):
     images = _load(config, data_dir, workers)
     if config.train_images is None:  # else it is that of a run which was begun earlier
         config = _completed(config, images, workers)
-    with workers.strategy.scope():
-        model = build_model(config)
+    model = _build(config, workers.strategy)
 
     def open_folder():
         if workers.is_chief:
@@ -65,7 +57,7 @@ def train(config, folder, data_dir, resume, workers):
     if workers.is_chief:
         _introduce(config, images, model, folder)
 
-    with StopSignal() as stop:
+    with stop or StopSignal() as stop:
         progress = Progress(config)
         callbacks = _callbacks(config, images, folder, progress, stop, workers)
         if int(model.step.numpy()) % config.steps_per_epoch:
@@ -74,7 +66,8 @@ def train(config, folder, data_dir, resume, workers):
             _fit(model, config, images.train, callbacks)
         except Interrupted:
             progress.close()
-            received = stop.received or signal.SIGTERM  # another worker may have got it
+            # Another worker may have got it; or a program asked, which counts as this.
+            received = stop.received or signal.SIGTERM
             if workers.is_chief:
                 _say_how_to_go_on(received, model, folder, data_dir)
             return 128 + received
@@ -84,9 +77,19 @@ def train(config, folder, data_dir, resume, workers):
                 if isinstance(callback, RunRecorder):  # Keras tells it nothing of an exception
                     callback.saver.settle()
     if workers.is_chief:
-        _finish(config, images, model, folder)
+        finish(config, images, model, folder)
     workers.leave()
     return 0
+
+
+def _build(config, strategy):
+    try:
+        with strategy.scope():
+            return build_model(config)
+    except ConfigError:
+        raise
+    except ValueError as error:  # of what Keras is set to
+        raise RunError(str(error)) from error
 
 
 def _completed(config, images, workers):
@@ -143,12 +146,13 @@ def _open(folder, config, model, resume):
 
 def _callbacks(config, images, folder, progress, stop, workers):
     """What watches and records the run: nearly all of it the chief's."""
-    together = StopTogether(workers, lambda: stop.received is not None)
+    together = StopTogether(workers, stop.requested)
     if not workers.is_chief:
         return [together]
     monitors = []
     if images.test is not None:
-        sample = images.train.sample(_MONITOR_TRAIN), images.test.sample(_MONITOR_TEST)
+        splits = (images.train, _MONITOR_TRAIN), (images.test, _MONITOR_TEST)
+        sample = [split.labelled().sample(most) for split, most in splits]
         every = max(1, config.epochs // _MONITORED)
         monitors = [KnnMonitor(*sample, every, config.epochs)]
     recorder = RunRecorder(folder, config, together.agreed)
@@ -188,6 +192,7 @@ def _fit(model, config, split, callbacks):
             steps_per_epoch=per_epoch - done,
             callbacks=callbacks,
             verbose=0,
+            settle=False,  # `finish` does, in a resumed run as well
         )
 
 
@@ -196,40 +201,4 @@ def _say_how_to_go_on(received, model, folder, data_dir):
     print(
         f"Stopped by {received.name}; the state at step {int(model.step.numpy())} is saved. Go on "
         f"with: python -m cueco_tf.train {shlex.join(where)} --resume"
-    )
-
-
-def _finish(config, images, model, folder):
-    """Saves the encoder, scores it and prints the table."""
-    encoder = to_stock_layers(model.encoder)
-    save_network(folder.encoder, encoder)
-    make_clusters(folder, model, images.train, config.seed)
-    own = model.directions() is not None
-    scores = {name: None for name in SCORES if own or not name.startswith("centroid_")}
-    if images.test is not None:
-        print("Scoring the frozen features ...")
-        train, test = images.train.sample(_SCORED_TRAIN), images.test.sample(_SCORED_TEST)
-        scores |= scoring.score_clusters(model, test)
-        try:
-            scores |= scoring.score_network(encoder, train, test, config.seed)
-            if isinstance(images.train, data.ArraySplit) and images.train.images.size <= _RAW_LIMIT:
-                pixels = scoring.pixel_network(config.image_size)
-                raw = scoring.score_network(pixels, train, test, config.seed)
-                scores |= {f"raw_{name}": value for name, value in raw.items()}
-        except ValueError as error:  # too few images, or a single class among them
-            print(f"No k-NN, linear and k-means scores: {error}")
-    last = folder.read_metrics(config)[-1]
-    summary = scores | {
-        "method": method_of(config)[0],
-        "dataset": config.dataset,
-        "holdout": config.holdout,
-        "epochs": config.epochs,
-        **{name: last[name] for name in _SUMMARISED if last.get(name) is not None},
-    }
-    folder.write_summary(summary)
-    print(f"\n{score_table(summary)}\n")
-    print(
-        f"Run folder: {folder.path}\n"
-        f'Encoder:    cueco_tf.load_encoder("{folder.path}")(images) -> features '
-        f"(n, {encoder.output_shape[-1]})"
     )

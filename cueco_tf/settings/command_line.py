@@ -7,6 +7,7 @@ import dataclasses
 from cueco_tf.settings.choices import DISTRIBUTIONS
 from cueco_tf.settings.fields import kind_of, options_of
 from cueco_tf.settings.methods import METHODS, class_of
+from cueco_tf.settings.parser import Parser
 from cueco_tf.settings.presets import PRESETS
 from cueco_tf.settings.run import RunConfig
 
@@ -76,7 +77,7 @@ def _of_others(method, arguments):
                 owners["--no-" + option].append(name)
     options = [argument.partition("=")[0] for argument in arguments]
     return "".join(
-        f"\n{option} is an option of {', '.join(owners[option])}, not of {method}."
+        f". {option} is an option of {', '.join(owners[option])}, not of {method}"
         for option in options
         if option in owners
     )
@@ -89,12 +90,7 @@ def build_parser(method=RunConfig.method):
         ConfigError: where there is no such method.
     """
     kind = class_of(method)
-    parser = argparse.ArgumentParser(
-        prog="python -m cueco_tf.train",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("cueco_tf.train", description=_DESCRIPTION, epilog=_EPILOG)
     groups = {title: parser.add_argument_group(title) for title in _GROUPS}
     for owner in (RunConfig, kind):
         for field in options_of(owner):

@@ -29,6 +29,9 @@ class RunConfig(RunFields):
         object.__setattr__(self, "settings", settings)
         known = self.flat()
         check(self, known)
+        for name in ("labels", "pixel_range"):
+            if getattr(self, name) is not None and not self.dataset.startswith("folder:"):
+                raise ConfigError(name, "left out: it is of --dataset folder:PATH", known[name])
         if self.batch_size < kind.least_batch:
             rule = f"at least {kind.least_batch}: {kind.title} compares the images of a batch"
             raise ConfigError("batch_size", rule, self.batch_size)

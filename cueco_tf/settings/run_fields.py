@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
+import math
 
-from cueco_tf.settings.choices import DATASETS, ENCODERS, OPTIMIZERS, PRECISIONS
+from cueco_tf.settings.choices import DATASETS, ENCODERS, LABELS, OPTIMIZERS, PRECISIONS
 from cueco_tf.settings.fields import setting
 from cueco_tf.settings.methods import METHODS, MethodSettings
 from cueco_tf.settings.presets import PRESETS
@@ -69,6 +70,27 @@ class RunFields:
         metavar="PIXELS",
         unset="the native size",
         resolved=True,
+    )
+    labels: str | None = _data(
+        None,
+        one_of(*LABELS),
+        "folders: the sub-folders of folder:PATH are classes, whatever their names; none: they "
+        "mean nothing, and all images are taken",
+        metavar="HOW",
+        unset="what the folder looks like, which is said",
+    )
+    pixel_range: tuple | None = _data(
+        None,
+        pair(lambda low, high: -math.inf < low < high < math.inf, "two numbers, LOW below HIGH"),
+        "which pixels are black and white in the files of folder:PATH, such as 0 4095 for 12 bits "
+        "in files of 16; files of 8 bits keep theirs where HIGH is above 255",
+        metavar=("LOW", "HIGH"),
+        unset="0 and the largest number of 8 or 16 bits",
+    )
+    max_megapixels: float = _data(
+        180.0,
+        POSITIVE & at_most(LARGEST),
+        "larger image files are left out: they may be an attack on memory",
     )
     epochs: int = _training(200, count(1), "passes over the training images")
     batch_size: int = _training(256, count(1), "images a step, on all devices together")

@@ -2,6 +2,7 @@
 
 import time
 
+from cueco_tf.process import import_tensorflow
 from cueco_tf.settings.run import RunConfig
 
 
@@ -36,6 +37,7 @@ def configure(options, dataset="cifar100", **changes):
         batch_size=options.batch_size,
         **{"refresh_steps": 0, **changes},
     )
+    import_tensorflow()
     from cueco_tf.methods.building import fit_to_devices
 
     return fit_to_devices(config)

@@ -1,5 +1,7 @@
 """The device that a benchmark runs on."""
 
+from cueco_tf.process import import_tensorflow
+
 
 def choose(name):
     """Sets TensorFlow up for a device, before it has computed anything.
@@ -15,8 +17,7 @@ def choose(name):
     Raises:
         ValueError: for a GPU where there is none.
     """
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
     if name == "gpu" and not gpus:
         raise ValueError("TensorFlow finds no GPU here: leave --device out, or give cpu.")

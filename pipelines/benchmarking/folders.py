@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from cueco_tf.export.reading import cores
+from cueco_tf.process import import_tensorflow
 from pipelines.benchmarking.measuring import Findings, alternate, pipeline_rate
 
 ROUNDS = 5
@@ -27,6 +28,7 @@ def add_options(parser):
 
 def measure(options):
     """Runs the comparison; the folder is removed afterwards."""
+    import_tensorflow()
     from cueco_tf import data
 
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +56,7 @@ def _compare(split, options):
 
     size, batch_size = options.image_size, options.batch_size
     recipe = TwoViews.for_image_size(size)
-    paths = tf.data.Dataset.from_tensor_slices(split.paths).shuffle(len(split)).repeat()
+    paths = tf.data.Dataset.from_tensor_slices(list(split.paths)).shuffle(len(split)).repeat()
     numbered = paths.batch(batch_size).enumerate()
     pipelines = {
         "tf.image": numbered.map(_plain(recipe, size), 2).prefetch(2),

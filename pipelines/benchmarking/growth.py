@@ -9,13 +9,12 @@ find a dead cluster) are measured in a process of their own.
 import concurrent.futures
 import math
 import multiprocessing
-import re
 import statistics
 import time
-from pathlib import Path
 
+from cueco_tf.process import import_tensorflow
 from pipelines.benchmarking import bare_step
-from pipelines.benchmarking.measuring import Findings, alternate
+from pipelines.benchmarking.measuring import Findings, alternate, peak_memory
 
 ROUNDS = 5
 _IMAGE_SIZE = 8
@@ -83,6 +82,7 @@ def _grown(former, size):
 
 
 def _model(queue_size, num_clusters, _):
+    import_tensorflow()
     import keras
 
     from cueco_tf import CueCo
@@ -121,18 +121,13 @@ def _memory_and_rare_work(size):
 
     from cueco_tf.parts import clusters
 
-    def peak():
-        # Not `ru_maxrss`, in which a child begins with its parent's.
-        status = Path("/proc/self/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
-
     bare_step.rate(_model(2, 2, 2), bare_step.endless(bare_step.random_views(2, 8)), 2, 2)
-    before = peak()
+    before = peak_memory()
     model = _model(*size)
     bare_step.rate(
         model, bare_step.endless(bare_step.random_views(size[2], _IMAGE_SIZE)), 2, size[2]
     )
-    memory = peak() - before
+    memory = peak_memory() - before
 
     queue, num_clusters = tf.constant(model.memory.queue.value), model.num_clusters
     trials = clusters.seeding_trials(num_clusters)

@@ -7,6 +7,7 @@ size that suits it best here, out of five; both work on the same images with the
 import time
 
 from cueco_tf.export.reading import SAVED_MODEL, read_export
+from cueco_tf.process import import_tensorflow
 from pipelines.benchmarking.measuring import Findings, alternate
 
 ROUNDS = 5
@@ -27,8 +28,8 @@ def measure(options):
     """
     export = read_export(options.export)
     import numpy as np
-    import tensorflow as tf
 
+    tf = import_tensorflow()
     count = options.images
     encoder = export.encoder()
     serve = tf.saved_model.load(str(export.folder / SAVED_MODEL)).signatures["serving_default"]

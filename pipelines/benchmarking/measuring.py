@@ -3,9 +3,11 @@
 import dataclasses
 import os
 import platform
+import re
 import statistics
 import time
 from importlib import metadata
+from pathlib import Path
 
 from pipelines import command
 
@@ -119,6 +121,13 @@ def pipeline_rate(batches, steps, items):
     for _ in range(steps):
         next(iterator)
     return steps * items / (time.monotonic() - start)
+
+
+def peak_memory():
+    """The most memory that this process has taken, in MiB."""
+    # Not `ru_maxrss`, in which a child begins with its parent's.
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
 
 
 def _measured_on():

@@ -18,6 +18,7 @@ Needs the extra `bench`: pip install ".[bench]"
 
 import math
 import time
+from importlib.util import find_spec
 
 from cueco_tf.export.reading import cores
 from pipelines.benchmarking import bare_step, devices
@@ -63,6 +64,8 @@ def measure(options):
     """
     if options.encoder == "resnet50":
         raise ValueError("--encoder should be resnet10, resnet18 or resnet34: PyTorch's has these.")
+    if not find_spec("torch"):
+        raise ImportError('PyTorch is missing: pip install ".[bench]"')
     device = devices.choose(options.device)
     try:
         import torch

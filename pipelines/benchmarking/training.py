@@ -3,6 +3,7 @@
 What is missing to the bare step's rate is the share of the time that the input takes.
 """
 
+from cueco_tf.data.presence import check_there
 from pipelines.benchmarking import bare_step
 from pipelines.benchmarking.measuring import Findings, alternate
 
@@ -20,8 +21,9 @@ def measure(options):
     """Runs the comparison.
 
     Raises:
-        ConfigError, DataError: for options that are out of range or name no data set.
+        ConfigError, DataError, MissingError: for options that are out of range or name no data set.
     """
+    check_there(options.dataset, options.data_dir)
     config = bare_step.configure(options, options.dataset)
     from cueco_tf import data
     from cueco_tf.methods.building import build_model

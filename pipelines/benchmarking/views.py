@@ -5,6 +5,7 @@ All sides draw the same recipe (resized crop, flip, jitter, gray) in a `tf.data`
 same parallelism; the random numbers and the order within the jitter are each library's own.
 """
 
+from cueco_tf.process import import_tensorflow
 from pipelines.benchmarking import bare_step
 from pipelines.benchmarking.measuring import Findings, alternate, pipeline_rate
 
@@ -21,8 +22,8 @@ def add_options(parser):
 def measure(options):
     """Runs the comparison."""
     import numpy as np
-    import tensorflow as tf
 
+    tf = import_tensorflow()
     from cueco_tf import TwoViews
     from cueco_tf.data.splits import ArraySplit
 

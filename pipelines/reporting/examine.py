@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from cueco_tf.evaluation.table import method_of
 from cueco_tf.methods.inference import inference_network
+from cueco_tf.process import seeded
 from cueco_tf.running.clusters import cluster_count
 from cueco_tf.running.run_folder import RunError
 from pipelines.command import reason
@@ -95,7 +96,8 @@ def _similarities(folder, split, num_clusters, seed):
         path = folder.snapshot(percent)
         if path.exists():
             try:
-                network = keras.models.load_model(path, safe_mode=True)
+                with seeded(0):  # as all weights are read, it does not matter
+                    network = keras.models.load_model(path, safe_mode=True)
             except Exception as error:  # a damaged file can make Keras raise anything
                 raise RunError(f"{path} cannot be read: {reason(error)}") from error
             _, z = _embed(network, split, f"Snapshot at {percent} %")

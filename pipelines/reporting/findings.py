@@ -12,11 +12,13 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.evaluation.features import normalize
 from cueco_tf.settings.run import RunConfig
 
 BINS = np.linspace(-1, 1, 101)  # of cosine similarities
 PCA_DIMENSIONS = 50
+NO_LABEL = "no label"  # the name of the group of images whose class is unknown
 
 _BLOCK = 1024  # rows whose similarities to everything else are held at once
 
@@ -45,9 +47,9 @@ class Clusters:
 
     @cached_property
     def purities(self):
-        """The largest class's share of each cluster, `(L,)`; NaN where it is empty."""
+        """The largest class's share of a cluster's labelled images, `(L,)`; NaN without any."""
         with np.errstate(invalid="ignore"):
-            return self.table.max(axis=0) / self.sizes
+            return self.table.max(axis=0) / self.table.sum(axis=0)
 
     @cached_property
     def orders(self):
@@ -62,7 +64,7 @@ class Clusters:
         shares = self.table / np.maximum(self.table.sum(axis=1, keepdims=True), 1)
         classes = _side_by_side(np.sqrt(shares))
         place = self.table[classes].argmax(axis=0) - self.purities  # the purest first
-        return classes, np.argsort(np.where(self.sizes > 0, place, np.inf), kind="stable")
+        return classes, np.argsort(np.where(self.table.any(axis=0), place, np.inf), kind="stable")
 
 
 def _side_by_side(rows):
@@ -78,7 +80,7 @@ def describe_clusters(z, centroids, labels=None, num_classes=0, shown=8):
     Args:
         z: float32 `(n, dim)`, L2-normalised projections.
         centroids: `(L, dim)`, L2-normalised.
-        labels: `(n,)` integers in [0, num_classes), or None.
+        labels: `(n,)` integers in [0, num_classes), -1 where unknown, or None.
         num_classes: integer.
         shown: integer >= 1, how many nearest images to name at most. Defaults to 8.
 
@@ -102,7 +104,8 @@ def describe_clusters(z, centroids, labels=None, num_classes=0, shown=8):
     table = None
     if labels is not None:
         table = np.zeros((num_classes, len(centroids)), np.int64)
-        np.add.at(table, (labels, assignments), 1)
+        known = labels != UNLABELLED
+        np.add.at(table, (labels[known], assignments[known]), 1)
     return Clusters(assignments, centroids, spreads, nearest, table)
 
 
@@ -111,7 +114,7 @@ def choose_queries(count, labels=None, queries=10, seed=0):
 
     Args:
         count: integer, n.
-        labels: `(n,)` integers or None.
+        labels: `(n,)` integers, -1 where unknown, or None.
         queries: integer, how many at most. Defaults to 10.
         seed: integer, defaults to 0.
 
@@ -122,6 +125,7 @@ def choose_queries(count, labels=None, queries=10, seed=0):
     if labels is not None:
         _, first = np.unique(labels[chosen], return_index=True)
         chosen = chosen[np.sort(first)]
+        chosen = chosen[labels[chosen] != UNLABELLED]
     return chosen[:queries]
 
 
@@ -214,7 +218,8 @@ class Findings:
     `evaluated` says which. `labels` is `(n,)` or None, as is `class_names`. `mapped` are the
     indices of the `(m,)` images on the map, at `xy` `(m, 2)`. `queries` is `(q,)`, `neighbours` and
     `neighbour_similarities` `(q, k)`. `similarity` maps percent of training to `Similarity`, of
-    `similarity_sample` images.
+    `similarity_sample` images. `images` says in lines what was taken from a folder and what was
+    left.
     """
 
     name: str
@@ -238,3 +243,4 @@ class Findings:
     similarity: dict
     similarity_sample: int
     count: int
+    images: tuple = ()

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from cueco_tf.evaluation.table import BASELINES, SCORES
 from pipelines.reporting import plots, style, thumbnails
+from pipelines.reporting.findings import NO_LABEL
 
 # Areas in pixels that keep the largest report, 1,000 clusters and 5,000 points, below 15 MB.
 _CLUSTER_PIXELS, _MAP_PIXELS, _NEIGHBOUR_PIXELS = 12_000_000, 8_000_000, 600_000
@@ -97,7 +98,8 @@ def _map(findings, split):
 def _names(findings, indices):
     if findings.labels is None:
         return None
-    return [findings.class_names[label] for label in findings.labels[indices]]
+    names = (*findings.class_names, NO_LABEL)  # -1, the last, stands for unknown
+    return [names[label] for label in findings.labels[indices]]
 
 
 def _queries(findings, split):
@@ -138,14 +140,12 @@ def _cards(findings, split):
             "shown": len(indices),
             "classes": [],
         }
-        if clusters.table is not None and clusters.sizes[i]:
+        if clusters.table is not None and clusters.table[:, i].any():
             counts = clusters.table[:, i]
             largest = np.argsort(-counts, kind="stable")[:_LARGEST_CLASSES]
             card["purity"] = float(clusters.purities[i])
             card["classes"] = [
-                (findings.class_names[k], counts[k] / clusters.sizes[i])
-                for k in largest
-                if counts[k]
+                (findings.class_names[k], counts[k] / counts.sum()) for k in largest if counts[k]
             ]
         yield card
 

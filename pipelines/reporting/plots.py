@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
+from cueco_tf.data.labels import UNLABELLED
 from pipelines.reporting import curves
-from pipelines.reporting.findings import BINS
+from pipelines.reporting.findings import BINS, NO_LABEL
 from pipelines.reporting.style import COLOURS, FEW, STYLE, new_axes
 
 _NAMED = 120  # so many classes have room for their names beside the matrix
@@ -98,8 +99,12 @@ def map_groups(findings):
     """The ways to colour the map: a list of (title, names, group of each point, colours)."""
     kinds, clusters = [], findings.clusters
     if findings.labels is not None:
-        order = np.arange(len(findings.class_names)) if clusters is None else clusters.orders[0]
-        kinds.append(("label", findings.class_names, findings.labels, order))
+        names, labels = findings.class_names, findings.labels
+        order = np.arange(len(names)) if clusters is None else clusters.orders[0]
+        if UNLABELLED in labels:
+            labels = np.where(labels == UNLABELLED, len(names), labels)
+            names, order = (*names, NO_LABEL), np.append(order, len(names))
+        kinds.append(("label", names, labels, order))
     if clusters is not None:
         names = tuple(f"cluster {i}" for i in range(len(clusters.sizes)))
         kinds.append(("cluster", names, clusters.assignments, clusters.orders[1]))

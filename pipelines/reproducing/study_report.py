@@ -44,7 +44,7 @@ def write_study(trials, stem):
     for path, text in zip(paths, texts, strict=False):
         write_atomically(path, lambda file, text=text: file.write_text(text))
     with matplotlib.rc_context(STYLE):
-        save_png(draw_study(groups), paths[2])
+        write_atomically(paths[2], lambda file: save_png(draw_study(groups), file))
     return paths
 
 

@@ -1,5 +1,6 @@
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,26 +89,25 @@ def photos(tmp_path):
     return tmp_path
 
 
-def test_a_folder_of_any_images(photos):
-    with pytest.warns(UserWarning, match="Skipped 3 unreadable images") as caught:
-        images = data.load(f"folder:{photos}")
-    text = str(caught[0].message)
-    assert (
-        "broken.jpg: UnidentifiedImageError" in text
-        and "empty.png" in text
-        and "cut.jpg: OSError" in text
-    )
+def test_a_folder_of_any_images(photos, capsys):
+    images = data.load(f"folder:{photos}")
+    taken, left = capsys.readouterr().out.splitlines()
+    kinds = "3 .jpg, 2 .png, 1 .webp, 1 .tif, 1 .gif"
+    assert taken == f"Images of {photos}: 8 ({kinds}); no labels"
+    assert left.startswith("Left out: ") and "hidden files: 1 (.hidden.jpg)" in left
+    assert "unreadable: 3 (broken.jpg: UnidentifiedImageError: " in left
+    assert "cut.jpg: OSError: " in left and "empty.png: the file is empty)" in left
+    assert left.endswith("1 .txt (no image format that is read here)")
     assert len(images.train) == 8 and images.test is None and images.num_classes is None
     assert images.train.image_size == 224
-    sizes = {i.path.name: (i.width, i.height) for i in image_files.scan(photos)[0]}
-    assert sizes["rotated.jpg"] == (100, 300)
+    place = [Path(path).name for path in images.scan.paths].index("rotated.jpg")
+    assert list(images.scan.sizes[place]) == [100, 300]
     batch = np.concatenate(list(images.train.plain_batches(3).as_numpy_iterator()))
     assert batch.shape == (8, 224, 224, 3) and batch.dtype == np.uint8
 
 
 def test_folder_batches_are_a_function_of_the_step(photos):
-    with pytest.warns(UserWarning):
-        split = data.load(f"folder:{photos}", image_size=32).train
+    split = data.load(f"folder:{photos}", image_size=32).train
     augment = TwoViews.for_image_size(64)
     whole = list(split.training_batches(3, augment, 0, 0).take(7))
     late = list(split.training_batches(3, augment, 0, 4).take(3))
@@ -134,8 +134,7 @@ def test_sixteen_bit_pixels_keep_their_brightness(tmp_path):
 
 
 def test_an_image_that_breaks_later_is_left_out_of_its_batch(photos):
-    with pytest.warns(UserWarning):
-        split = data.load(f"folder:{photos}", image_size=32).train
+    split = data.load(f"folder:{photos}", image_size=32).train
     path = photos / "plain.jpg"
     path.write_bytes(path.read_bytes()[:400])  # truncated after the scan
     (photos / "a" / "b" / "gray.png").unlink()
@@ -162,9 +161,6 @@ def test_direct_sub_folders_are_classes(tmp_path):
     assert not set(images.train.paths) & set(images.test.paths)
     for path, label in zip(images.test.paths, images.test.labels, strict=True):
         assert images.class_names[label] in path
-    # An image beside the sub-folders: they are no longer taken for classes.
-    picture(rng, 48, 40).save(tmp_path / "other.png")
-    assert data.load(f"folder:{tmp_path}").num_classes is None
 
 
 def test_folders_without_an_image_are_named(tmp_path):
@@ -173,10 +169,7 @@ def test_folders_without_an_image_are_named(tmp_path):
     with pytest.raises(DataError, match=f"No readable image in {tmp_path}"):
         data.load(f"folder:{tmp_path}")
     (tmp_path / "broken.png").write_bytes(b"no")
-    with (
-        pytest.warns(UserWarning),
-        pytest.raises(DataError, match=f"No readable image in {tmp_path}"),
-    ):
+    with pytest.raises(DataError, match=f"No readable image in {tmp_path}"):
         data.load(f"folder:{tmp_path}")
 
 
@@ -245,6 +238,46 @@ def test_a_tfds_set_can_be_cut_to_some_classes(jpeg_set):
         if classes[int(e["label"])] in kept
     ]
     assert sorted(split.labels) == sorted(expected) and len(expected) > 0
+
+
+def test_tfds_images_without_a_label_have_none(tmp_path, cifar):
+    import tensorflow_datasets as sets
+
+    known = [0, -1, 1, -1, 1]
+    examples = [
+        (
+            i,
+            {
+                "image": np.asarray(Image.fromarray(cifar.train.images[i]).resize((99, 80))),
+                "label": k,
+            },
+        )
+        for i, k in enumerate(known)
+    ]
+    builder = sets.dataset_builders.store_as_tfds_dataset(
+        name="half_labelled",
+        version="1.0.0",
+        data_dir=tmp_path,
+        features=sets.features.FeaturesDict(
+            {
+                "image": sets.features.Image(encoding_format="jpeg"),
+                "label": sets.features.ClassLabel(names=["a", "b"]),
+            }
+        ),
+        split_datasets={"train": examples},
+    )
+    split = tfds.extract(builder, "train", ("a", "b"), None, 64)
+    assert sorted(split.labels) == sorted(known) and len(split.labelled()) == 3
+    assert sorted(tfds.extract(builder, "train", ("a", "b"), ("b",), 64).labels) == [0, 0]
+
+
+def test_a_holdout_holds_images_that_can_be_scored(tmp_path):
+    for i in range(20):
+        folder = tmp_path / "ab"[i % 2] if i < 12 else tmp_path
+        folder.mkdir(exist_ok=True)
+        picture(np.random.default_rng(i), 40, 40).save(folder / f"{i:02}.png")
+    held = data.load(f"folder:{tmp_path}", holdout=0.3)
+    assert (held.test.labels >= 0).all() and (held.train.labels < 0).sum() == 8
 
 
 def test_loading_says_nothing_when_all_is_well(tmp_path):

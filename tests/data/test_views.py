@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cueco_tf.data import views
+from cueco_tf.data import order, views
 from cueco_tf.data.augment import TwoViews
 
 SHAPE = (32, 32, 3)
@@ -17,14 +17,14 @@ def test_an_epoch_holds_every_image_once_in_an_order_of_its_own(count, batch_siz
     def epoch(number, seed=0):
         steps = range(number * per_epoch, (number + 1) * per_epoch)
         parts = [
-            views.shuffled_indices(tf.constant(s, tf.int64), count, batch_size, seed) for s in steps
+            order.shuffled_indices(tf.constant(s, tf.int64), count, batch_size, seed) for s in steps
         ]
         assert [len(part) for part in parts[:-1]] == [batch_size] * (per_epoch - 1)
         return np.concatenate(parts)
 
     orders = [epoch(0), epoch(1), epoch(0, seed=1)]
-    for order in orders:
-        np.testing.assert_array_equal(np.sort(order), np.arange(count))
+    for each in orders:
+        np.testing.assert_array_equal(np.sort(each), np.arange(count))
     np.testing.assert_array_equal(epoch(0), orders[0])
     if count > 7:
         assert not np.array_equal(orders[0], orders[1])
@@ -32,11 +32,11 @@ def test_an_epoch_holds_every_image_once_in_an_order_of_its_own(count, batch_siz
 
 
 def test_the_order_is_well_mixed():
-    order = np.concatenate(
-        [views.shuffled_indices(tf.constant(s, tf.int64), 50_000, 500, 3) for s in range(100)]
+    images = np.concatenate(
+        [order.shuffled_indices(tf.constant(s, tf.int64), 50_000, 500, 3) for s in range(100)]
     )
-    assert abs(np.corrcoef(order, np.arange(50_000))[0, 1]) < 0.02
-    assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 0.02
+    assert abs(np.corrcoef(images, np.arange(50_000))[0, 1]) < 0.02
+    assert abs(np.corrcoef(images[:-1], images[1:])[0, 1]) < 0.02
 
 
 def test_batches_can_start_at_any_step(cifar):
@@ -63,7 +63,7 @@ def test_a_dataset_may_hold_images_labels_or_views(cifar):
         return tf.cast(images, tf.float32), tf.cast(images, tf.float32) + 1
 
     for data, labels in ((dataset_of(x), [-1] * 4), (dataset_of(x, y), y[:4])):
-        batches, per_epoch = views.from_dataset(data, augment, SHAPE, 0, 0)
+        batches, per_epoch = views.from_dataset(data, augment, SHAPE, 0, 0, num_classes=100)
         assert per_epoch == 3
         (first, second), got = next(iter(batches))
         np.testing.assert_array_equal(first, x[:4])
@@ -77,7 +77,8 @@ def test_a_dataset_may_hold_images_labels_or_views(cifar):
     (first, second), got = next(iter(batches))
     np.testing.assert_array_equal(first, x[:4])
     np.testing.assert_array_equal(second, x[::-1][:4])
-    batches, _ = views.from_dataset(dataset_of((x, x), y), untouchable, SHAPE, 0, 0)
+    data = dataset_of((x, x), y)
+    batches, _ = views.from_dataset(data, untouchable, SHAPE, 0, 0, num_classes=100)
     np.testing.assert_array_equal(next(iter(batches))[1], y[:4])
 
 
@@ -89,7 +90,8 @@ def test_every_epoch_of_a_dataset_is_augmented_anew_and_reproducibly(cifar, know
     augment = TwoViews.for_image_size(32)
 
     def epochs(seed):
-        batches, per_epoch = views.from_dataset(data, augment, SHAPE, seed, 0)
+        done = iter((0, 3))  # asked for anew each epoch where its length is unknown
+        batches, per_epoch = views.from_dataset(data, augment, SHAPE, seed, lambda: next(done))
         assert per_epoch == (3 if known else None)
         if known:
             first = [views[0].numpy() for views, _ in batches.take(6)]
@@ -108,7 +110,7 @@ def test_every_epoch_of_a_dataset_is_augmented_anew_and_reproducibly(cifar, know
         tf.data.Dataset.from_tensors(np.zeros((32, 32, 3))),  # not batched
         tf.data.Dataset.from_tensors(np.zeros((2, 28, 28, 3))),
         tf.data.Dataset.from_tensors({"image": np.zeros((2, 32, 32, 3))}),
-        tf.data.Dataset.from_tensors((np.zeros((2, 32, 32, 3)), np.zeros((2, 10)))),
+        tf.data.Dataset.from_tensors((np.zeros((2, 32, 32, 3)), 0)),
     ],
 )
 def test_other_elements_are_refused(data):
@@ -132,8 +134,17 @@ def test_scaled_pixels_get_a_warning():
         views.from_dataset(dataset_of(scaled), TwoViews(), SHAPE, 0, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        views.check_images(scaled * 255, SHAPE)
-        views.check_images((scaled > 0).astype("uint8"), SHAPE)
+        whole = np.linspace(0, 1, scaled.size, dtype="float32").reshape(scaled.shape)
+        views.check_images(whole * 255, SHAPE)
+        views.check_images((whole * 255).astype("uint8"), SHAPE)
+    for low, high in ((-1, 1), (0, 4095), (-2.5, 3)):
+        with pytest.warns(UserWarning, match=f"use {low} to {high}: map them to that range"):
+            views.check_images(low + (high - low) * whole, SHAPE)
+    few = np.tile(np.arange(17, dtype="uint8")[:, None, None, None], (1, *SHAPE))
+    with pytest.warns(UserWarning, match=r"use 0 to 16: multiply them by 255 / 16"):
+        views.check_images(few, SHAPE)
+    with pytest.warns(UserWarning, match=r"use 0 to 16: multiply them by 255 / 16"):
+        views.from_dataset(dataset_of(few, batch=17), TwoViews(), SHAPE, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_wrong_values_are_refused(arrays):
         evaluation.knn_accuracy(*arrays, k=0)
     with pytest.raises(ValueError, match="`temperature` should be"):
         evaluation.knn_accuracy(*arrays, temperature=0)
-    with pytest.raises(ValueError, match="same length"):
+    with pytest.raises(ValueError, match="1437 train samples, but 1436 labels"):
         evaluation.knn_accuracy(train_x, train_y[1:], test_x, test_y)
     with pytest.raises(ValueError, match="two classes"):
         evaluation.linear_probe(train_x, np.zeros_like(train_y), test_x, test_y)
@@ -138,5 +138,5 @@ def test_wrong_values_are_refused(arrays):
         evaluation.choose_regularization(train_x, np.zeros_like(train_y))
     with pytest.raises(ValueError, match="fewer than the 10 classes"):
         evaluation.score_features(train_x, train_y, test_x[:9], test_y[:9])
-    with pytest.raises(ValueError, match="same length"):
+    with pytest.raises(ValueError, match="360 clustered samples, but 1437 labels"):
         evaluation.clustering_scores(train_y, test_y)

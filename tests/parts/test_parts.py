@@ -54,7 +54,8 @@ def test_a_dataset_and_an_augmentation_of_the_users_own(digits):
         return images, tf.reverse(images, (2,))
 
     def make(part):
-        return views.from_dataset(batches.batch(7), flip, (16, 16, 3), 0, 0, part=part)[0]
+        given = batches.batch(7), flip, (16, 16, 3), 0, 0
+        return views.from_dataset(*given, part=part, num_classes=17)[0]
 
     assert_parts_make_up_the_whole(make, 4, 4, 6, 0)
 

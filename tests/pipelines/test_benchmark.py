@@ -159,6 +159,14 @@ def test_the_memory_of_a_size_is_that_of_its_own_process():
     assert row["first k-means, s"] > 0 and row["re-seeding, ms"] > 0
 
 
+def test_memory_for_many_files_is_that_of_a_process_of_its_own(tmp_path):
+    output = tmp_path / "files.json"
+    assert run("many-files", "--files", 3000, "--classes", 3, "--output", output) == 0
+    facts = json.loads(output.read_text())["facts"]
+    assert facts["all files: count"] == 3000 and facts["longest path, characters"] > 800
+    assert 50 < facts["few files: peak memory, MiB"] < 2000
+
+
 def test_files_that_cannot_be_read_or_written_are_named(digits_export, tmp_path, capsys):
     shutil.copytree(digits_export, tmp_path / "export")
     shutil.rmtree(tmp_path / "export" / "saved_model")

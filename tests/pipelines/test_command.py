@@ -1,7 +1,7 @@
 """What the commands share."""
 
+import importlib
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -28,11 +28,9 @@ def test_every_command_has_a_help_in_its_own_words(name):
     assert done.stderr == ""
 
 
-def test_a_failure_is_one_line_on_stderr(capsys):
-    assert command.fail(ValueError("no such thing\nand its trace")) == 2
-    assert command.fail("stopped.", 130) == 130
-    captured = capsys.readouterr()
-    assert captured.err == "error: no such thing\nerror: stopped.\n" and captured.out == ""
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_gives_back_what_belongs_to_the_process(name):
+    assert hasattr(importlib.import_module(f"pipelines.{name}").main, "__wrapped__")
 
 
 def test_the_reason_is_a_line(tmp_path):
@@ -47,32 +45,9 @@ def test_a_folder_that_is_not_there_is_named_with_its_option(tmp_path):
     command.check_parent("--output", tmp_path / "scores.json")
     with pytest.raises(command.UsageError, match=r"no folder .*/none for --output"):
         command.check_parent("--output", tmp_path / "none" / "scores.json")
-
-
-def test_tensorflow_is_quiet_when_it_is_imported_later():
-    script = """
-import os
-os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
-from pipelines.command import quiet_tensorflow
-quiet_tensorflow()
-import cueco_tf, tensorflow as tf
-tf.get_logger().warning("a warning")
-tf.get_logger().error("an error")
-print(os.environ["TF_CPP_MIN_LOG_LEVEL"])
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "2\n" and "an error" in done.stderr and "a warning" not in done.stderr
-
-
-def test_what_the_environment_says_stays(monkeypatch):
-    level = logging.getLogger("tensorflow").level
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    try:
-        command.quiet_tensorflow()
-        assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
-    finally:
-        logging.getLogger("tensorflow").setLevel(level)
+    command.check_file("--output", tmp_path / "scores.json")
+    with pytest.raises(command.UsageError, match=r"should name a file. Received the folder"):
+        command.check_file("--output", tmp_path)
 
 
 def test_the_machine_and_json(tmp_path):

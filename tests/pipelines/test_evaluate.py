@@ -75,8 +75,11 @@ def test_a_run_is_probed_on_another_set(digits, digits_run, tmp_path):
         folder = folder if folder.name == "odd" else folder / "even"
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(digits.train.images[i]).save(folder / f"{i}.png")
+    for i in range(90):  # so many without a class that the sub-folders are classes when asked for
+        Image.fromarray(digits.train.images[i]).save(tmp_path / "images" / f"{i}.png")
     output = tmp_path / "transfer.json"
-    options = ["--dataset", f"folder:{tmp_path / 'images'}", "--protocol", "sgd", "--epochs", "3"]
+    options = ["--dataset", f"folder:{tmp_path / 'images'}", "--labels", "folders"]
+    options += ["--protocol", "sgd", "--epochs", "3"]
     code, _, err = run(digits_run, *options, "--no-baselines", "--output", output)
     assert code == 0, err
     scores = json.loads(output.read_text())
@@ -125,8 +128,10 @@ def test_bad_features_are_refused_and_nothing_is_overwritten(features, tmp_path,
     pickled = features | {"train_y": np.array([{}] * len(features["train_y"]))}
     assert "cannot be read" in refusal(**pickled)
     assert "Missing: test_y" in refusal(**{n: a for n, a in features.items() if n != "test_y"})
-    assert "(n, dim)" in refusal(**features | {"test_x": features["test_x"][:, 1:]})
-    assert "(n, dim)" in refusal(**features | {"train_y": features["train_y"][1:]})
+    assert "rows of one length" in refusal(**features | {"test_x": features["test_x"][:, 1:]})
+    assert "(n, dim)" in refusal(**features | {"test_x": features["test_x"][:, 0]})
+    assert "train samples, but" in refusal(**features | {"train_y": features["train_y"][1:]})
+    assert "fit float32" in refusal(**features | {"test_x": features["test_x"] * 1e30})
     assert "finite" in refusal(**features | {"test_x": features["test_x"] * np.nan})
     assert "two classes" in refusal(**features | {"train_y": features["train_y"] * 0})
     (tmp_path / "no.npz").write_text("no")
@@ -141,6 +146,9 @@ def test_what_is_no_run_or_has_no_labels_is_refused(digits_run, tmp_path):
     shutil.copytree(digits_run, path)
     assert "--dataset should be one of" in refused(path, "--dataset", "digit")
     assert "There is no folder" in refused(path, "--dataset", "folder:/no/such/folder")
+    assert "--labels should be left out: it is of --dataset folder" in refused(
+        path, "--labels", "none"
+    )
     assert "There is no folder" in refused(path, "--output", tmp_path / "none" / "scores.json")
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"train_images": 1400}))

@@ -59,6 +59,7 @@ def unlabelled(tmp_path_factory, cifar):
     (folder / "photos").mkdir()
     for i in range(40):
         Image.fromarray(cifar.train.images[i]).save(folder / "photos" / f"{i}.png")
+    (folder / "photos" / "phone.HEIC").touch()
     options = "--encoder resnet10 --width 16 --epochs 1 --batch-size 16 --clusters 4"
     where = ["--dataset", f"folder:{folder / 'photos'}", "--run-dir", str(folder / "run")]
     assert train.main([*where, *options.split()]) == 0
@@ -345,6 +346,10 @@ def test_a_run_without_labels_says_so(unlabelled):
     assert report.main([str(unlabelled), "--images", "30"]) == 0
     text = (unlabelled / "report" / "index.html").read_text()
     assert "have no labels" in text and "nothing to score against" in text
+    assert "photos: 40 (40 .png); no labels" in text
+    assert "Left out: 1 .heic (no image format that is read here)" in text
+    images = json.loads((unlabelled / "summary.json").read_text())["images"]
+    assert images["taken"] == 40 and images["left"][".heic"]["examples"] == ["phone.HEIC"]
     assert "from 30 of 40 training images" in text
     for absent in ('id="classes"', "purity <b>", '<table class="scores">', ">label</option>"):
         assert absent not in text
@@ -370,3 +375,19 @@ def test_a_run_still_in_its_warm_up_says_so(unlabelled, tmp_path):
     assert "not finished" in text and "clusters have not started yet" in text
     assert 'id="cards"' not in text and 'id="map-group"' not in text
     assert not (run / "report" / "clusters.png").exists()
+
+
+def test_images_without_a_class_are_shown_as_such(digits_findings, digits):
+    labels = np.where(np.arange(len(digits.train)) % 5 == 0, -1, digits.train.labels)
+    own = digits_findings.clusters
+    z = np.concatenate([own.centroids[own.assignments]])
+    clusters = find.describe_clusters(z, own.centroids, labels, 10)
+    assert clusters.table.sum() == np.sum(labels >= 0) < len(labels) == clusters.sizes.sum()
+    used = clusters.sizes > 0
+    assert (clusters.purities[used] <= 1).all()
+    assert (labels[find.choose_queries(len(labels), labels)] >= 0).all()
+    findings = dataclasses.replace(digits_findings, labels=labels, clusters=clusters)
+    (title, names, members, colours), *_ = plots.map_groups(findings)
+    assert title == "label" and names[-1] == "no label" and len(colours) == len(names) == 11
+    np.testing.assert_array_equal(members == 10, labels[findings.mapped] == -1)
+    assert "no label" in page.build(findings, plots.draw(findings), digits.train)

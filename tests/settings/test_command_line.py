@@ -17,6 +17,9 @@ FILLED_IN = {"train_images", "num_classes", "fingerprint"}
 # One value for each field that is neither its default nor a preset.
 OTHERS = {
     "dataset": "folder:my photos",
+    "labels": "none",
+    "pixel_range": [-1024, 4095.5],
+    "max_megapixels": 12.5,
     "encoder": "resnet50",
     "width": 5,
     "image_size": 33,
@@ -107,9 +110,9 @@ def test_every_field_is_an_option_and_every_option_a_field(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_option_comes_back_from_its_arguments(method):
     for name, value in {**OTHERS, **OWN[method]}.items():
-        options = {"dataset": "cifar10", "method": method, name: value}
+        options = {"dataset": "folder:photos", "method": method, name: value}
         config = RunConfig.for_dataset(**options)
-        preset = RunConfig.for_dataset("cifar10", method)
+        preset = RunConfig.for_dataset("folder:photos", method)
         assert name in ("dataset", "optimizer") or config != preset, name  # some have that one
         assert RunConfig.for_dataset(**given(to_arguments(options))) == config, name
     everything = {"method": method, **OTHERS, **OWN[method]}

@@ -1,0 +1,93 @@
+"""A folder of images as a data set."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from cueco_tf.data.labels import UNLABELLED
+from cueco_tf.data.layout import lay_out
+from cueco_tf.data.scan import scan
+from cueco_tf.data.splits import LARGE_SIZE, SMALL, DataError, FileSplit, ImageSet
+from cueco_tf.data.tally import printable, some
+
+_TEST_SHARE = 0.2
+
+
+def load_folder(name, folder, image_size, labels, reading):
+    """Loads a folder of images, and prints what was taken from it and what was left.
+
+    Args:
+        name: what the user calls the set.
+        folder: path.
+        image_size: integer, the height and width to train at, or None for the native size.
+        labels: `"folders"`, `"none"` or None, as in `sets.load`.
+        reading: `Reading`.
+
+    Returns:
+        `ImageSet`. Where the labels are known and no folder is a test split, a fifth is held out.
+
+    Raises:
+        DataError: for a folder that is not there or holds fewer than two images, or one without
+            the classes that are asked for.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}. Give an existing one: folder:PATH.")
+    found = scan(folder, reading)
+    try:
+        layout = lay_out(found.parts_below(), labels)
+    except ValueError as error:
+        raise DataError(f"{folder}: {error}") from error
+    taken = _taken(found, layout)
+    for line in taken.lines():
+        print(line)
+    if len(layout.train) < 2:
+        number = "A single readable image" if len(layout.train) else "No readable image"
+        raise DataError(f"{number} in {folder} and the folders below it.")
+    for used in found.used:
+        warning = used.warning(printable(folder), reading.range_of(used.bits))
+        if warning:
+            warnings.warn(warning, stacklevel=4)
+    whole = FileSplit.of(found, layout.labels, image_size or _native_size(taken), reading)
+    train, test = layout.train, layout.test
+    if layout.labels is None:
+        return ImageSet(name, whole.take(train), None, None, taken)
+    if test is None:
+        train, test = _draw_test(layout.labels, train, len(layout.names))
+    names = tuple(map(printable, layout.names))
+    return ImageSet(name, whole.take(train), whole.take(test), names, taken)
+
+
+def _taken(found, layout):
+    """The images that the layout uses, with what it leaves among what is left."""
+    for why, index in layout.left:
+        if len(index):
+            found.left.add(why, count=len(index))
+    test = [] if layout.test is None else layout.test
+    taken = found.take(np.sort(np.concatenate([layout.train, test]).astype(int)))
+    meaning = layout.meaning
+    if layout.labels is not None:
+        beside = found.paths[layout.train[layout.labels[layout.train] == UNLABELLED]]
+        if len(beside):
+            meaning += (
+                f", without a class: {some(len(beside), (Path(path).name for path in beside))}"
+            )
+    return dataclasses.replace(taken, meaning=meaning)
+
+
+def _draw_test(labels, train, classes):
+    """Holds a fifth of the labelled images out, of each class alike where there are enough."""
+    known = train[labels[train] != UNLABELLED]
+    own = labels[known]
+    enough = np.bincount(own).min() >= 2 and len(known) >= 10 * classes
+    rest, test = train_test_split(
+        known, test_size=_TEST_SHARE, stratify=own if enough else None, random_state=0
+    )
+    return np.sort(np.concatenate([rest, np.setdiff1d(train, known)])), np.sort(test)
+
+
+def _native_size(found):
+    side = int(np.median(found.sizes.min(axis=1)))
+    return max(side, 8) if side <= SMALL else LARGE_SIZE

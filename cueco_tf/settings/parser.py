@@ -1,0 +1,45 @@
+"""A command line's parser that refuses in one line."""
+
+import argparse
+import difflib
+import sys
+from pathlib import Path
+
+
+class Parser(argparse.ArgumentParser):
+    """`argparse.ArgumentParser`, for help that is printed as it was written.
+
+    What it does not understand it refuses in one line that names the options nearest to it.
+
+    Args:
+        module: the command's module, as in `python -m MODULE`; a script of ours shows its own name.
+        **options: as of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, module=None, **options):
+        if module is not None:
+            script = Path(sys.argv[0]).name
+            options["prog"] = script if script.startswith("cueco-") else f"python -m {module}"
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options)
+
+    def error(self, message):
+        """Ends the process with exit code 2 and one line on stderr."""
+        meant = " or ".join(dict.fromkeys(self._nearest(message)))
+        hint = f" Did you mean {meant}?" if meant else ""
+        self.exit(2, f"error: {message.rstrip('.')}.{hint} See: {self.prog} --help\n")
+
+    def _nearest(self, message):
+        """The options nearest to those in a message that are none."""
+        known = set(self._all_options())
+        for word in message.split():
+            option = word.partition("=")[0]
+            if option.startswith("--") and option not in known:
+                yield from difflib.get_close_matches(option, known, 1, 0.7)
+
+    def _all_options(self):
+        yield from self._option_string_actions
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    yield from parser._all_options()
