@@ -54,6 +54,16 @@ def cifar(cifar_dir):
 
 
 @pytest.fixture(scope="session")
+def mirrored():
+    """One strategy for all tests: TensorFlow numbers its collectives a strategy, and a second one
+    in the same process would meet the shapes of the first."""
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    strategy = tf.distribute.MirroredStrategy(devices)
+    assert strategy.num_replicas_in_sync == 2
+    return strategy
+
+
+@pytest.fixture(scope="session")
 def digits():
     """The digits as an `ImageSet` at their preset size."""
     from cueco_tf import data

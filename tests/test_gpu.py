@@ -35,13 +35,14 @@ def train(device):
         model = cueco_tf.CueCo(encoder, 5, warmup_steps=2, num_classes=10, **sizes)
         on_gpu = device.startswith("GPU")
         model.compile(keras.optimizers.SGD(0.05, momentum=0.9), jit_compile=on_gpu)
-    fitting = dict(batch_size=32, epochs=3, verbose=0, on_device=on_gpu)
+    # One epoch: by the third a millionth more of one kernel on the CPU has become 0.07 elsewhere.
+    fitting = dict(batch_size=32, epochs=1, verbose=0, on_device=on_gpu)
     return model, model.fit(images, labels, **fitting).history
 
 (gpu, logs), (cpu, expected) = train("GPU:0"), train("CPU:0")
-np.testing.assert_allclose(logs["info_nce"], expected["info_nce"], rtol=1e-2)
+np.testing.assert_allclose(logs["info_nce"], expected["info_nce"], rtol=1e-3)
 for own, other in zip(gpu.encoder.weights, cpu.encoder.weights, strict=True):
-    np.testing.assert_allclose(own.numpy(), other.numpy(), atol=2e-2, err_msg=own.path)
+    np.testing.assert_allclose(own.numpy(), other.numpy(), atol=5e-3, err_msg=own.path)
 """
 
 

@@ -141,6 +141,34 @@ class ReplicatedModel(CompiledModel):
         jit_compile = self.jit_compile and learning
         return tf.function(step, autograph=False, reduce_retracing=True, jit_compile=jit_compile)
 
+    def repeated(self, step, data):
+        """The function that does so many steps on the same data, and returns the logs of the last.
+
+        XLA compiles the loop with the step: several steps are one launch, and each finds the state
+        where the one before left it.
+
+        Args:
+            step: what `compiled_step` returned.
+            data: its argument.
+
+        Returns:
+            Function of an integer >= 1.
+        """
+        if self.run_eagerly or self.steps_per_execution == 1:
+            return lambda count: [step(data) for _ in range(count)][-1]
+
+        def steps(count):
+            outputs = step.get_concrete_function(data).structured_outputs
+            logs = tf.nest.map_structure(lambda log: tf.zeros(log.shape, log.dtype), outputs)
+            return tf.while_loop(
+                lambda done, logs: done < count,
+                lambda done, logs: (done + 1, step(data)),
+                (tf.zeros_like(count), logs),
+            )[1]
+
+        several = tf.function(steps, autograph=False, jit_compile=self.jit_compile)
+        return lambda count: several(tf.constant(count, tf.int64))  # XLA reaches no int32
+
     def make_train_function(self, force=False):
         """Makes the function that Keras's loop calls: some steps, and the logs of the last.
 

@@ -51,7 +51,7 @@ class AssigningModel(FittingModel):
         """
         self._check_directions()
         found = settle(z, tf.convert_to_tensor(self.directions()).numpy(), self.draw)
-        self.settled.put(found, self.step)
+        self.settled.put(found, self.steps_done())
         return len(np.unique(nearest(z, found)))
 
     def finish(self, source):
@@ -94,7 +94,7 @@ class AssigningModel(FittingModel):
             ValueError: for a method without directions, or before they are trained.
         """
         self._check_directions()
-        directions = self.settled.at(self.step)
+        directions = self.settled.at(self.steps_done())
         if directions is None:
             warnings.warn(
                 "These clusters are as the training so far has left them: the encoder as it is may "

@@ -222,7 +222,8 @@ class CueCo(Method):
         """What the clusters need to start: keys, or the end of the warm-up."""
         if missing := int(self.memory.missing):
             return f"{missing} of the {self.queue_size} keys that its queue waits for are missing"
-        return f"its warm-up of {int(self.warmup)} steps is not over at step {int(self.step)}"
+        warmup = int(self.warmup.numpy())
+        return f"its warm-up of {warmup} steps is not over at step {self.steps_done()}"
 
     def lay_out(self, total_steps):
         """Lays out the warm-up."""

@@ -134,12 +134,12 @@ class SwAV(Method):
     @property
     def directions_trained(self):
         """Whether the prototypes have begun to learn."""
-        return int(self.step) > self.settings["freeze_steps"]
+        return self.steps_done() > self.settings["freeze_steps"]
 
     def waits_for(self):
         """What the prototypes need to learn: steps."""
         frozen = self.settings["freeze_steps"]
-        return f"its prototypes learn from step {frozen + 1} on, and {int(self.step)} are done"
+        return f"its prototypes learn from step {frozen + 1} on, and {self.steps_done()} are done"
 
     def check_fit(self, images, batch_size):
         """As `Method.check_fit`; warns of a queue longer than the data set, and of more prototypes

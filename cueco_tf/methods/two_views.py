@@ -134,19 +134,16 @@ class TwoViewModel(ReplicatedModel):
             super().make_train_function(force)
             return
         resident, step = self._resident, self.compiled_step()
-
-        def steps(count):
-            for _ in tf.range(count):
-                step(resident.batch_size)
-
-        steps = steps if self.run_eagerly else tf.function(steps)
+        whole = self.repeated(step, resident.batch_size)
+        smaller = resident.last_size < resident.batch_size
 
         def function(iterator):
             for place, count in resident.epochs_of(*self.next_steps()):
-                if count > 1:
-                    steps(tf.constant(count - 1))
-                ends = place + count == resident.steps_per_epoch
-                logs = step(resident.last_size if ends else resident.batch_size)
+                ends = smaller and place + count == resident.steps_per_epoch
+                if count > ends:
+                    logs = whole(count - ends)
+                if ends:
+                    logs = step(resident.last_size)
             return logs
 
         self.train_function = function

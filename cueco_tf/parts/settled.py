@@ -48,8 +48,8 @@ class SettledClusters(keras.layers.Layer):
         self.settled_at.assign(step)
 
     def at(self, step):
-        """The directions for the encoder of this step, `(num_clusters, dim)`, or None."""
-        return self.settled.value if int(self.settled_at) == int(step) else None
+        """The directions for the encoder of this step, a `(num_clusters, dim)` array, or None."""
+        return self.settled.numpy() if int(self.settled_at.numpy()) == step else None
 
 
 def settle(z, directions, draw):

@@ -124,5 +124,5 @@ def read_clusters(folder, model):
         )
     if own is None:
         return Clusters(directions, KMEANS)
-    model.settled.put(directions, model.step)
+    model.settled.put(directions, model.steps_done())
     return Clusters(directions, LEARNT)

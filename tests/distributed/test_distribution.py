@@ -20,16 +20,6 @@ def encoder():
     return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
 
 
-@pytest.fixture(scope="module")
-def mirrored():
-    """One strategy for all tests: TensorFlow numbers its collectives a strategy, and a second one
-    in the same process would meet the shapes of the first."""
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-    strategy = tf.distribute.MirroredStrategy(devices)
-    assert strategy.num_replicas_in_sync == 2
-    return strategy
-
-
 def train(strategy, images, labels, on_device=False, **options):
     with strategy.scope():
         keras.utils.set_random_seed(0)

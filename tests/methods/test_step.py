@@ -65,8 +65,9 @@ def test_several_steps_between_two_looks_end_with_the_epoch(plain, images, label
 
 
 def test_xla_trains_as_the_step_without_it(plain, images, labels):
-    compiled = trained(images, labels, compiling=dict(jit_compile=True), on_device=True)
-    assert_alike(compiled, plain, atol=2e-3)
+    for steps in (1, 2):
+        compiling = dict(jit_compile=True, steps_per_execution=steps)
+        assert_alike(trained(images, labels, compiling=compiling, on_device=True), plain, atol=2e-3)
 
 
 def test_weights_moved_by_one_compiled_function_move_as_without_it(plain, images, labels):
@@ -81,7 +82,8 @@ def test_weights_moved_by_one_compiled_function_move_as_without_it(plain, images
     assert calls(compiled[0]) == 2 and calls(plain[0]) == 0
 
 
-def test_the_step_is_compiled_once_a_batch_size(tmp_path):
+@pytest.mark.parametrize("steps_per_execution", [1, 2])
+def test_the_step_is_compiled_once_a_batch_size(tmp_path, steps_per_execution):
     """XLA writes down each program that it compiles: over four epochs with a smaller last batch,
     the start of the clusters and refreshes it should be two of the step."""
     script = """
@@ -91,14 +93,15 @@ from test_cueco import make
 from cueco_tf import TwoViews
 images = np.random.default_rng(0).integers(0, 256, (90, 32, 32, 3), np.uint8)
 model = make(total_steps=12, warmup_steps=2, refresh_steps=4)
-model.compile(keras.optimizers.SGD(0.05, momentum=0.9), jit_compile=True)
+sgd = keras.optimizers.SGD(0.05, momentum=0.9)
+model.compile(sgd, jit_compile=True, steps_per_execution=STEPS)
 for _ in range(2):
     model.fit(images, batch_size=32, epochs=2, verbose=0, on_device=True)
 assert int(model.step.numpy()) == 12 and float(keras.ops.sum(model.clusters.usage)) > 0.9
 """
     flags = f"--xla_dump_to={tmp_path} --xla_dump_hlo_module_re=.*step.*"
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", script.replace("STEPS", str(steps_per_execution))],
         env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(Path(__file__).parents[1])},
         cwd=Path(__file__).parent,
         capture_output=True,
