@@ -42,6 +42,7 @@ ROOMS = {
         "storage",
     },
     "evaluation": {"data", "lazy", "parts", "settings"},
+    "clustering": {"evaluation"},
     "running": {
         "data",
         "distributed",
@@ -87,6 +88,7 @@ AGAINST_THE_GRAIN = {}
 # Imported without TensorFlow, as are all commands; a package stands for what is in it.
 LIGHT = (
     "cueco_tf.backend",
+    "cueco_tf.clustering",
     "cueco_tf.data.image_files",
     "cueco_tf.data.labels",
     "cueco_tf.data.layout",
