@@ -18,12 +18,15 @@ map for Embedding Atlas or Spotlight.
   python -m pipelines.clusters photos.npz                           as many as the images suggest
   python -m pipelines.clusters photos.npz --count 40 --output sorted
   python -m pipelines.clusters photos.npz --count 40 --copy-to folders    also a folder a cluster
+  python -m pipelines.clusters photos.npz --count 40 --method head    by who is near whom
   python -m pipelines.clusters runs/photos --count 40               the training images of a run
 
 SOURCE is a file of python -m pipelines.embed, for which no TensorFlow is needed, or a run folder.
 Images in small k-means clusters are merged into one tree, so that 10, 40 and 200 clusters are cuts
 of the same tree. With --count auto the count is the one at which clusters are set apart well
-(silhouette) and resamples of the images agree on them; the page shows the curve.
+(silhouette) and resamples of the images agree on them; the page shows the curve. With --method head
+a clustering head learns from each image's nearest neighbours, in seconds: better where clusters are
+of one size, worse where they are not (docs/clusters.md).
 """
 
 _EPILOG = """\
@@ -38,6 +41,12 @@ def build_parser():
     parser.add_argument("source", metavar="SOURCE", type=Path, help="file of embeddings, or run")
     parser.add_argument(
         "--count", default="auto", metavar="K", help="how many clusters, or auto (default: auto)"
+    )
+    parser.add_argument(
+        "--method",
+        choices=("tree", "head"),
+        default="tree",
+        help="a tree of small k-means clusters, or a clustering head (default: tree)",
     )
     parser.add_argument(
         "--output", metavar="DIR", type=Path, help="default: SOURCE's name with -clusters"
@@ -92,6 +101,8 @@ def main(argv=None):
 def _check_options(options):
     """Raises UsageError for values that cannot work, before anything is read."""
     options.count = _number("--count", options.count, int, "a number of at least 1", 1, None)
+    if options.method == "head" and options.count == 1:
+        raise UsageError("--method head needs a --count of at least 2. Received: 1")
     options.other = _number("--other", options.other, float, "a similarity in [-1, 1]", -1, 1)
     if not options.source.exists():
         raise UsageError(
@@ -111,6 +122,21 @@ def _check_options(options):
         if folder is not None:
             check_parent(option, folder)
             check_free(folder)
+    if options.source.is_dir():
+        _check_run(options)
+
+
+def _check_run(options):
+    """Raises UsageError or RunError for what a run cannot give, before TensorFlow is imported."""
+    from cueco_tf.running.run_folder import RunFolder
+    from pipelines.grouping.grouping import check_count
+
+    if options.copy_to or options.link_to:
+        raise UsageError(
+            "Only images that are files, or rows of an .npy array, can be sorted into folders: "
+            "embed those (python -m pipelines.embed) and give the file in place of the run."
+        )
+    check_count(options.source, RunFolder(options.source).read_config().train_images, options.count)
 
 
 def _number(option, text, kind, wanted, least, most):
@@ -133,11 +159,13 @@ def _run(options):
     from pipelines.grouping.grouping import check_count, group
 
     collection = open_collection(options.source, options.data_dir)
-    check_count(collection, options.count)
+    check_count(options.source, len(collection), options.count)
+    collection.check_varied()
     folder = options.copy_to or options.link_to
     if folder is not None:
         collection.pictures.check_files()
-    grouping = group(collection.embeddings, options.count, options.seed, options.other)
+    settings = options.count, options.seed, options.other, options.method
+    grouping = group(collection.embeddings, *settings)
     clusters = grouping.clusters
     print(grouping.sentence())
     rows = files.folder_rows(collection, clusters)

@@ -102,9 +102,14 @@ def grow(x, seed=0, leaves=None):
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than leaves
         used = np.unique(kmeans.fit_predict(seen))
-    centres = np.ascontiguousarray(kmeans.cluster_centers_[used], np.float32)
+    return merge(kmeans.cluster_centers_[used])
+
+
+def merge(centres):
+    """The tree of given leaves, `(m, dim)`: the two nearest by Ward's criterion are merged until
+    one is left."""
     merges = linkage(centres, "ward") if len(centres) > 1 else np.empty((0, 4))
-    return ClusterTree(centres, merges)
+    return ClusterTree(np.ascontiguousarray(centres, np.float32), merges)
 
 
 def default_leaves(count):

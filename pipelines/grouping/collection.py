@@ -83,8 +83,9 @@ def _of_run(path, data_dir):
     config = folder.read_config()
     folder.check_begun()
     check_there(config.dataset, data_dir)
-    import_tensorflow()
+    tf = import_tensorflow()
     from cueco_tf import data
+    from cueco_tf.data.decoding import in_one_line
     from cueco_tf.methods.inference import inference_network
     from cueco_tf.running.loading import load_run
     from pipelines.reporting.examine import embed
@@ -93,6 +94,9 @@ def _of_run(path, data_dir):
 
     run = load_run(path, weights_only=True)
     images = data.load_for(run.config, data_dir)
-    h, _ = embed(inference_network(run.model), images.train, "Embedding")
+    try:
+        h, _ = embed(inference_network(run.model), images.train, "Embedding")
+    except tf.errors.OpError as error:  # an image that is there no longer, or damaged
+        raise UsageError(in_one_line(error)) from error
     paths = np.array(of_split(images.train, images.name, range(len(images.train))))
     return Collection(str(path), {}, paths, normalize(h), SplitPictures(images.train))

@@ -28,13 +28,6 @@ class SplitPictures:
             for image in batch.numpy():
                 yield image if len(image) == side else resize(image, side)
 
-    def check_files(self):
-        """Raises ValueError: these may be no files."""
-        raise ValueError(
-            "Only images that are files, or rows of an .npy array, can be sorted into folders: "
-            "embed those (python -m pipelines.embed) and give the file in place of the run."
-        )
-
 
 class NamedPictures:
     """Images by what a file of embeddings calls them: image files, and rows of `.npy` arrays.

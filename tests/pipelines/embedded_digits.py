@@ -1,6 +1,7 @@
 """Real digits as image files with a file of embeddings, made without an encoder."""
 
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -21,7 +22,7 @@ def write(path, paths, embeddings, sha256="a" * 64, clusters=None):
     count = len(paths)
     np.savez(
         path,
-        paths=np.array(paths, str),
+        paths_utf8=np.frombuffer(b"\0".join(map(os.fsencode, paths)), np.uint8),
         embeddings=embeddings,
         clusters=np.zeros(count, np.int64) if clusters is None else clusters,
         similarities=np.ones(count, np.float32),

@@ -13,6 +13,8 @@ from PIL import Image
 from pyarrow import parquet
 from scipy.cluster.hierarchy import cut_tree
 
+from cueco_tf.clustering.head import fit_head
+from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.evaluation import clustering_scores, normalize
 from pipelines import clusters
 
@@ -71,9 +73,9 @@ assert not {"tensorflow", "keras", "torch"} & set(sys.modules)
 
 def test_the_table_says_of_each_image_where_it_is(made):
     rows = table(made / "ten")
-    with np.load(made / "photos.npz") as file:
-        assert [row["path"] for row in rows] == file["paths"].tolist()
-        x = normalize(file["embeddings"])
+    content, _ = read_file(made / "photos.npz")
+    assert [row["path"] for row in rows] == content["paths"].tolist()
+    x = normalize(content["embeddings"])
     own = column(rows, "cluster")
     sizes = np.bincount(own)
     assert len(sizes) == 10 and (np.diff(sizes) <= 0).all()  # numbered by size
@@ -109,6 +111,35 @@ def test_the_tree_gives_every_other_cut(made, tmp_path):
     assert all(len(set(four[own == c])) == 1 for c in range(10))
     peer = cut_tree(np.array(found["merges"]), 4)[:, 0][leaf]
     assert clustering_scores(peer, four)["ari"] == 1
+
+
+def test_a_head_sorts_in_place_of_the_tree_and_its_clusters_are_merged(made, tmp_path, capsys):
+    out = tmp_path / "head"
+    assert run(made / "photos.npz", "--count", 10, "--method", "head", "--output", out) == 0
+    found, rows = json.loads((out / "clusters.json").read_text()), table(out)
+    assert found["method"] == "head"
+    assert json.loads((made / "ten" / "clusters.json").read_text())["method"] == "tree"
+    own, leaf = column(rows, "cluster"), column(rows, "leaf")
+    x = read_file(made / "photos.npz")[0]["embeddings"]
+    peer, _ = fit_head(x, 10, 0)(x)
+    assert clustering_scores(peer, own)["ari"] == 1
+    assert [each["size"] for each in found["clusters"]] == np.bincount(own).tolist()
+    assert [each["leaves"] for each in found["clusters"]] == [
+        [leaf[own == c][0]] for c in range(10)
+    ]
+    three = cut_tree(np.array(found["merges"]), 3)[:, 0][leaf]
+    assert len(set(three)) == 3 and all(len(set(three[own == c])) == 1 for c in range(10))
+    assert "10 clusters by a clustering head, as asked for" in capsys.readouterr().out
+    assert "by a clustering head" in (out / "index.html").read_text()
+
+
+def test_a_head_that_leaves_clusters_empty_says_so(tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
+    names = [f"{i}.png" for i in range(30)]
+    pair = embedded_digits.write(tmp_path / "pair.npz", names, x[np.arange(30) % 2])
+    assert run(pair, "--count", 3, "--method", "head", "--output", tmp_path / "out") == 0
+    assert "2 clusters by a clustering head (of 3; the others hold no" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "clusters.json").read_text())["count"] == 2
 
 
 def test_points_open_as_a_table_with_embeddings_on_demand(made, tmp_path):
@@ -207,6 +238,7 @@ def test_what_cannot_be_gets_one_line_and_leaves_nothing(made, tmp_path, capsys,
         ((photos, "--count", 301), "--count should be at most the number of images, 300"),
         ((photos, "--count", 0), "--count should be a number of at least 1, or auto. Received: 0"),
         ((photos, "--count", "ten"), "Received: ten"),
+        ((photos, "--count", 1, "--method", "head"), "--method head needs a --count of at least 2"),
         ((photos, "--other", "2"), "--other should be a similarity in [-1, 1]"),
         ((photos, "--output", tmp_path / "no" / "out"), "There is no folder"),
         ((photos, "--copy-to", tmp_path / "folder"), "exists. Choose a new folder for --copy-to"),
@@ -238,6 +270,12 @@ def test_a_run_is_a_source_too(digits_run, tmp_path, capsys):
     rows = table(tmp_path / "out")
     assert [row["path"] for row in rows[:2]] == ["digits/train#0", "digits/train#1"]
     assert len(rows) == 1437
-    assert run(digits_run, "--copy-to", tmp_path / "x", "--output", tmp_path / "y") == 2
-    assert "Only images that are files" in capsys.readouterr().err
+    capsys.readouterr()
+    for arguments, message in (
+        (["--copy-to", tmp_path / "x"], "Only images that are files"),
+        (["--count", 1438], "at most the number of images, 1,437. Received: 1,438"),
+    ):
+        assert run(digits_run, *arguments, "--output", tmp_path / "y") == 2
+        said = capsys.readouterr()
+        assert message in said.err and not said.out  # before anything is embedded
     assert not (tmp_path / "y").exists()

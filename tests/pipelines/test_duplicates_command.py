@@ -6,6 +6,7 @@ import embedded_digits
 import numpy as np
 import pytest
 
+from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.evaluation import normalize
 from pipelines import duplicates
 
@@ -24,8 +25,8 @@ def sets(tmp_path_factory):
     """Two files: 300 digits with the copies of two of them and one odd image, and others of which
     three are nearly in the first."""
     folder = tmp_path_factory.mktemp("duplicates")
-    with np.load(embedded_digits.make(folder)) as file:
-        paths, x = file["paths"].tolist(), file["embeddings"]
+    content, _ = read_file(embedded_digits.make(folder))
+    paths, x = content["paths"].tolist(), content["embeddings"]
     rng = np.random.default_rng(0)
 
     def again(rows):

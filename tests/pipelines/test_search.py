@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
+from cueco_tf.embedding.embeddings_file import read_file
 from pipelines import embed, search
 from pipelines.grouping import contact_sheet
 
@@ -76,9 +77,9 @@ def test_an_image_from_elsewhere_is_embedded_first(embedded, digits, tmp_path, c
 
 def test_a_row_and_a_cluster_are_looked_for_too(embedded, capsys, tmp_path):
     file, sheet = embedded / "digits.npz", tmp_path / "near.png"
-    with np.load(file) as content:
-        paths, clusters = content["paths"], content["clusters"]
-        unit = content["embeddings"].astype(float)
+    content, _ = read_file(file)
+    paths, clusters = content["paths"], content["clusters"]
+    unit = content["embeddings"].astype(float)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
 
     def found(*arguments):
