@@ -37,6 +37,20 @@ def shorten(names):
     return root, [name[len(root) :] for name in names]
 
 
+def caption(name, most=20):
+    """What stands below a small image: the file's name, without its middle where it is long, for
+    names that begin alike differ at their ends.
+
+    Args:
+        name: string, with folders or without.
+        most: integer, letters. Defaults to 20, which a few lines below the smallest image hold.
+    """
+    name = name.rpartition("/")[2]
+    if len(name) <= most:
+        return name
+    return f"{name[: most // 3]}\N{HORIZONTAL ELLIPSIS}{name[most // 3 + 1 - most :]}"
+
+
 def link_to(root, shorts, folder):
     """Where a page in a folder finds the originals: the start of their addresses, or None where
     they are no files (any more).

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.evaluation.table import BASELINES, shown_scores
 from pipelines.reporting import sections, style, thumbnails
+from pipelines.reporting.names import caption
 
 _NEIGHBOUR_PIXELS = 600_000
 _LARGEST_CLUSTERS = 3  # of a class, named in the table of classes
@@ -117,7 +118,7 @@ def _queries(findings, pictures):
         cells = [
             {
                 "name": findings.names[i],
-                "short": findings.names[i].rpartition("/")[2],
+                "short": caption(findings.names[i]),
                 "label": findings.label(i),
                 "same": labels is not None and labels[i] == labels[indices[0]] != UNLABELLED,
                 "image": thumbnails.sheet(image[None], 1),

@@ -57,7 +57,8 @@ def _counts(curve):
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks([t for t in (2, 3, 5, 10, 20, 50, 100, 200) if t <= curve.counts[-1]])
     axes.set_ylim(0, 1)
-    axes.legend(frameon=False, loc="upper right", labelcolor="linecolor")
+    below = dict(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
+    axes.legend(frameon=False, labelcolor="linecolor", **below)
     return {"counts": figure}
 
 

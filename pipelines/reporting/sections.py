@@ -6,7 +6,7 @@ import numpy as np
 
 from cueco_tf.clustering.describe import OTHER
 from pipelines.reporting import plots, thumbnails
-from pipelines.reporting.names import digits_that_differ
+from pipelines.reporting.names import caption, digits_that_differ
 
 # Areas in pixels that keep the largest report, 1,000 clusters and 5,000 points, below 15 MB.
 _CLUSTER_PIXELS, _MAP_PIXELS, _OTHER_PIXELS = 10_000_000, 7_000_000, 800_000
@@ -37,7 +37,7 @@ def sheet(images, names, notes=None, columns=_COLUMNS, shown=None):
     cells = [
         {
             "name": name,
-            "short": name.rpartition("/")[2],
+            "short": caption(name),
             "note": notes[i] if notes else None,
             "x": _percent(i % columns, columns),
             "y": _percent(i // columns, rows),
@@ -71,11 +71,12 @@ def odd(looks, pictures):
 
 def duplicates(looks, pictures):
     """A sheet for each group of near-duplicates, the largest first."""
-    groups = [group[:_OF_GROUP] for group in looks.pairs.groups[:_GROUPS]]
-    count = max(1, sum(len(group) for group in groups))
-    for group in groups:
+    groups = looks.pairs.groups[:_GROUPS]
+    count = max(1, sum(len(group[:_OF_GROUP]) for group in groups))
+    for whole in groups:
+        group = whole[:_OF_GROUP]
         images = thumbnails.read(pictures, group, _OTHER_PIXELS * len(group) // count)
-        yield sheet(images, _called(looks, group))
+        yield {"in_all": len(whole), **sheet(images, _called(looks, group))}
 
 
 def _called(looks, indices):

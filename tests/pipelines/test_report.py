@@ -113,6 +113,15 @@ def test_names_are_relative_and_numbers_have_the_digits_that_differ():
     assert names.digits_that_differ([0.5, 0.5]) == ["0.50", "0.50"]
 
 
+def test_captions_keep_the_end_by_which_names_differ():
+    assert names.caption("cats/short.jpg") == "short.jpg"
+    assert names.caption("a" * 20) == "a" * 20
+    long = [f"folder/chessboard_GRAY Aufnähme {i:02d}.jpg" for i in range(12)]
+    captions = [names.caption(name) for name in long]
+    assert captions[3] == "chessb\N{HORIZONTAL ELLIPSIS}fnähme 03.jpg"
+    assert len(set(captions)) == 12
+
+
 def test_originals_are_found_from_the_page(tmp_path):
     (tmp_path / "my photos").mkdir()
     (tmp_path / "my photos" / "1.png").write_bytes(b"")

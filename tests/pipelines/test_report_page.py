@@ -107,15 +107,21 @@ def map_data(browser):
     return json.loads(find_one(browser, "#map-data").get_attribute("textContent"))
 
 
+def offset(data, i, width):
+    """Where a point of a map of some width lies, from the middle of its canvas."""
+    unit = (width - 2 * MARGIN) / 1e4
+    return [round(unit * (data[axis][i] - max(data[axis]) / 2)) for axis in "xy"]
+
+
 def hover(browser, data, i):
     """Moves the mouse to a point of the map."""
     from selenium.webdriver import ActionChains
 
     canvas = find_one(browser, "#map-canvas")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
-    side = browser.execute_script("return arguments[0].clientWidth", canvas)
-    offset = [MARGIN + (side - 2 * MARGIN) * data[axis][i] / 1e4 - side / 2 for axis in "xy"]
-    ActionChains(browser).move_to_element_with_offset(canvas, *map(round, offset)).perform()
+    width = browser.execute_script("return arguments[0].clientWidth", canvas)
+    place = offset(data, i, width)
+    ActionChains(browser).move_to_element_with_offset(canvas, *place).perform()
 
 
 def decoded(uri):
@@ -342,12 +348,10 @@ def test_tapping_shows_the_image(opened):
     opened.execute_script("document.activeElement.blur()")
     place = opened.execute_script(
         "const box = document.getElementById('map-canvas').getBoundingClientRect();"
-        "return [box.x, box.y, box.width]"
+        "return [box.x, box.y, box.width, box.height]"
     )
-    x, y = (
-        start + MARGIN + (place[2] - 2 * MARGIN) * data[axis][900] / 1e4
-        for start, axis in zip(place, "xy", strict=False)
-    )
+    right, down = offset(data, 900, place[2])
+    x, y = place[0] + place[2] / 2 + right, place[1] + place[3] / 2 + down
     touch = {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
     opened.execute_cdp_cmd("Input.dispatchTouchEvent", touch)
     opened.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
@@ -429,6 +433,14 @@ def test_the_page_of_clusters_finds_the_image_files_and_lists_odd_ones(
         shown = cards(browser)
         sizes = [int(card["size"]) for card in shown if card["number"] != "-1"]
         assert len(sizes) == 5 and sizes == sorted(sizes, reverse=True)
+        assert shown[-1]["number"] == "-1"
+        # The map is as high as its images lie, from half as high as wide to a square.
+        frame = browser.execute_script(
+            "const map = document.getElementById('map-canvas');"
+            "return [map.clientWidth, map.clientHeight]"
+        )
+        lie = max(map_data(browser)["y"]) / 1e4 * (frame[0] - 2 * MARGIN) + 2 * MARGIN
+        assert frame[1] == pytest.approx(max(lie, frame[0] / 2), abs=2)
         find_one(browser, f"[data-members='{shown[0]['number']}']").click()
         loaded = browser.execute_async_script(
             "const done = arguments[0]; const all = [...document.querySelectorAll('#members img')];"

@@ -13,8 +13,12 @@
   function arrange() {
     const [key, sign] = sort.value.split(" ");
     const value = (card) => Number(card.dataset[key]);
+    const last = (card) => card.dataset.number < 0; // the images in no cluster
     cards.sort(
-      (a, b) => sign * (value(a) - value(b)) || a.dataset.number - b.dataset.number
+      (a, b) =>
+        last(a) - last(b) ||
+        sign * (value(a) - value(b)) ||
+        a.dataset.number - b.dataset.number
     );
     list.append(...cards);
     for (const button of buttons) {
@@ -135,12 +139,19 @@
   const margin = 24;
   const sprites = new Image();
   let current = -1;
-  let size = 0;
+  const across = Math.max(...data.x);
+  const down = Math.max(...data.y); // one of the two is 10,000
+  let size = 0; // its width
+  let height = 0;
 
   const group = () => data.groups[groupBy ? groupBy.value : 0];
   const picked = () => (pick && pick.value !== "" ? Number(pick.value) : -1);
   const offered = (i) => picked() < 0 || group().of[i] === picked();
-  const spot = (i) => [data.x[i], data.y[i]].map((v) => margin + ((size - 2 * margin) * v) / 1e4);
+  const unit = () => (size - 2 * margin) / 1e4;
+  const spot = (i) => [
+    size / 2 + unit() * (data.x[i] - across / 2),
+    height / 2 + unit() * (data.y[i] - down / 2),
+  ];
   const describe = (i) =>
     [data.names[i], ...data.groups.map((each) => each.names[each.of[i]])].join(", ");
 
@@ -178,7 +189,7 @@
     const shown = group();
     const images = style.value === "images";
     const side = Math.max(10, Math.min(32, (0.9 * size) / Math.sqrt(count)));
-    context.clearRect(0, 0, size, size);
+    context.clearRect(0, 0, size, height);
     // What is picked out is drawn last, above the rest.
     for (const above of [false, true]) {
       for (let i = 0; i < count; i++) {
@@ -227,7 +238,7 @@
       const [x, y] = spot(i);
       const { offsetWidth: width, offsetHeight: height } = tip;
       const left = x < size / 2 ? x + 16 : x - width - 16;
-      const top = y < size / 2 ? y + 16 : y - height - 16;
+      const top = y < height / 2 ? y + 16 : y - height - 16;
       tip.style.transform = `translate(${left}px, ${top}px)`;
     }
     draw();
@@ -273,7 +284,7 @@
       return i !== current && ahead > 0 && aside <= ahead ? Math.hypot(dx, dy) : Infinity;
     };
     const next =
-      current < 0 ? best(size / 2, size / 2, Math.hypot) : best(...spot(current), towards);
+      current < 0 ? best(size / 2, height / 2, Math.hypot) : best(...spot(current), towards);
     if (next >= 0) choose(next);
     status.textContent =
       next < 0
@@ -299,8 +310,11 @@
 
   function fit() {
     size = canvas.clientWidth;
+    height = Math.max(size / 2, 2 * margin + unit() * down);
     const scale = devicePixelRatio || 1;
-    canvas.width = canvas.height = Math.round(size * scale);
+    canvas.style.aspectRatio = `${size} / ${height}`;
+    canvas.width = Math.round(size * scale);
+    canvas.height = Math.round(height * scale);
     context.setTransform(scale, 0, 0, scale, 0, 0);
     draw();
   }
