@@ -69,9 +69,6 @@ def build_parser():
     parser.add_argument(
         "--with-embeddings", action="store_true", help="put the embeddings into points.parquet"
     )
-    parser.add_argument(
-        "--no-points", action="store_true", help="no points.parquet, which needs pyarrow"
-    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     add_data_dir(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier DIR")
@@ -109,8 +106,8 @@ def _check_options(options):
             f"There is no {options.source}. Make a file of embeddings: python -m pipelines.embed "
             f"EXPORT IMAGES --output embeddings.npz"
         )
-    if not options.no_points and not importlib.util.find_spec("pyarrow"):
-        raise UsageError("points.parquet needs pyarrow: pip install pyarrow, or add --no-points")
+    if options.with_embeddings and not importlib.util.find_spec("pyarrow"):
+        raise UsageError("--with-embeddings, in points.parquet, needs pyarrow: pip install pyarrow")
     output = options.output
     check_parent("--output", output)
     if output.exists() and not (options.overwrite and (output / "clusters.json").is_file()):
@@ -199,10 +196,12 @@ def _write(folder, options, collection, grouping):
         "silhouette": looks.silhouette,
     }
     files.write_tree(folder / "clusters.json", collection, grouping, about)
-    if not options.no_points:
+    if importlib.util.find_spec("pyarrow"):
         places = place_all(collection.embeddings, looks.mapped, looks.xy)
         points = folder / "points.parquet"
         files.write_points(points, collection, grouping.clusters, places, options.with_embeddings)
+    else:
+        print("points.parquet is left out: it needs pyarrow (pip install pyarrow)")
     originals = names.link_to(root, shorts, options.output)
     write_page(folder, options.source, grouping, looks, collection.pictures, originals)
 

@@ -60,7 +60,10 @@ def _lines(text, font):
     lines = [""]
     for letter in name:
         if font.getlength(lines[-1] + letter) > _SIDE:
-            lines.append("")
+            line = lines.pop()
+            end = max(line.rfind(mark) for mark in " _-/") + 1
+            end = end if end > len(line) / 2 else len(line)  # between words, where that is near
+            lines += [line[:end], line[end:]]
         lines[-1] += letter
     kept = _LINES - len(first.split("\n"))
     if len(lines) > kept:

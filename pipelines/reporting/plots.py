@@ -131,8 +131,8 @@ def _map(findings):
 
 
 def map_groups(looks):
-    """The ways to colour the map: a list of (title, names, group of each point, colours). Only
-    groups that have a point have a name and a colour."""
+    """Yields the ways to colour the map: (title, names, group of each point, colours). Only groups
+    that have a point have a name and a colour."""
     kinds, clusters = [], looks.clusters
     if looks.labels is not None:
         names = looks.class_names

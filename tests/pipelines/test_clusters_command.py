@@ -1,6 +1,7 @@
 """From a file of embeddings to clusters as files: no TensorFlow, one line for what cannot be."""
 
 import csv
+import importlib.util
 import json
 import subprocess
 import sys
@@ -50,7 +51,7 @@ from pipelines import clusters, duplicates, search
 file = sys.argv[1]
 codes = [
     clusters.main([file, "--count", "5"]),
-    clusters.main([file, "--output", file + "-auto", "--no-points", "--other"]),
+    clusters.main([file, "--output", file + "-auto", "--other"]),
     duplicates.main([file, file]),
     search.main([file, "--row", "3"]),
 ]
@@ -61,8 +62,8 @@ assert not {"tensorflow", "keras", "torch"} & set(sys.modules)
     assert done.returncode == 0, done.stderr
     assert "5 clusters, as asked for" in done.stdout
     assert "six resamples agree" in done.stdout
-    names = {"clusters.csv", "clusters.json", "index.html", "map.png"}
-    assert {p.name for p in (tmp_path / "photos-clusters").iterdir()} == names | {"points.parquet"}
+    names = {"clusters.csv", "clusters.json", "index.html", "map.png", "points.parquet"}
+    assert {p.name for p in (tmp_path / "photos-clusters").iterdir()} == names
     auto = tmp_path / "photos.npz-auto"
     assert {p.name for p in auto.iterdir()} == names | {"counts.png"}
     found = json.loads((auto / "clusters.json").read_text())
@@ -218,7 +219,21 @@ def test_an_earlier_folder_is_replaced_only_when_told_to_and_only_if_it_is_one(t
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 
-def test_what_cannot_be_gets_one_line_and_leaves_nothing(made, tmp_path, capsys, monkeypatch):
+def test_without_pyarrow_all_is_there_but_the_points(made, tmp_path, capsys, monkeypatch):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "pyarrow" else there(name)
+    )
+    command = made / "photos.npz", "--count", 3, "--output", tmp_path / "out"
+    assert run(*command, "--with-embeddings") == 2
+    assert "--with-embeddings, in points.parquet, needs pyarrow" in capsys.readouterr().err
+    assert run(*command) == 0
+    assert "points.parquet is left out: it needs pyarrow" in capsys.readouterr().out
+    names = {"clusters.csv", "clusters.json", "index.html", "map.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+
+
+def test_what_cannot_be_gets_one_line_and_leaves_nothing(made, tmp_path, capsys):
     photos, rng = made / "photos.npz", np.random.default_rng(0)
     write = embedded_digits.write
     x = rng.normal(size=(30, 8)).astype(np.float32)
@@ -258,9 +273,6 @@ def test_what_cannot_be_gets_one_line_and_leaves_nothing(made, tmp_path, capsys,
         assert run(*arguments, *output) == 2, arguments
         printed = capsys.readouterr().err.strip().splitlines()
         assert len(printed) == 1 and message in printed[0], printed
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert run(photos, "--output", tmp_path / "out") == 2
-    assert "points.parquet needs pyarrow: pip install pyarrow" in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == files
 
 

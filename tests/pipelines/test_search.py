@@ -109,6 +109,16 @@ def test_letters_beyond_ascii_are_drawn():
         assert drawn.getbbox() is not None and bytes(drawn) != bytes(missing)
 
 
+def test_names_break_between_words_and_keep_their_ends():
+    font = contact_sheet.letters()
+    lines = contact_sheet._lines("0.99\nchelsea Aufnähme 03.jpg", font)
+    assert lines == ["0.99", "chelsea Aufnähme ", "03.jpg"]
+    lines = contact_sheet._lines("0.99\n" + "a_long_name_" * 20 + "17.jpg", font)
+    assert len(lines) == 4 and lines[1][0] == "\N{HORIZONTAL ELLIPSIS}"
+    assert lines[-1].endswith("17.jpg")
+    assert all(font.getlength(line) <= 172 for line in lines)  # what a column has
+
+
 def test_a_table_without_pyarrow_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "a.parquet").write_bytes(b"")
