@@ -118,7 +118,9 @@ def share_out(strategy, batches):
             start, stop = own * i // replicas, own * (i + 1) // replicas
             length = tf.where(whole, count, stop - start)
             places = (start + tf.range(length)) % count
-            return tuple(tf.gather(view, places) for view in views), labels[start:stop]
+            return tf.nest.map_structure(lambda each: tf.gather(each, places), views), labels[
+                start:stop
+            ]
 
         return tf.data.Dataset.range(replicas, output_type=tf.int32).map(share)
 
