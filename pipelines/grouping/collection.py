@@ -96,7 +96,7 @@ def _of_run(path, data_dir):
     images = data.load_for(run.config, data_dir)
     try:
         h, _ = embed(inference_network(run.model), images.train, "Embedding")
-    except tf.errors.OpError as error:  # an image that is there no longer, or damaged
+    except tf.errors.OpError as error:  # an image that is gone, or damaged
         raise UsageError(in_one_line(error)) from error
     paths = np.array(of_split(images.train, images.name, range(len(images.train))))
     return Collection(str(path), {}, paths, normalize(h), SplitPictures(images.train))
