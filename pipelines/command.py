@@ -1,5 +1,7 @@
 """What the commands share: parser, options, checks, the machine."""
 
+import argparse
+import difflib
 import json
 import platform
 from pathlib import Path
@@ -25,6 +27,34 @@ def parser_of(name, description, epilog=None):
         `Parser`.
     """
     return Parser(f"pipelines.{name}", description=description, epilog=epilog)
+
+
+def options_of(parser, **given):
+    """A command's options as a program gives them: by name, the others at their defaults.
+
+    Args:
+        parser: the command's.
+        **given: values of options by name, with `_` for `-`.
+
+    Returns:
+        `argparse.Namespace`.
+
+    Raises:
+        TypeError: for a name that is no option.
+        ValueError: for a value that is none of an option's choices.
+    """
+    actions = {each.dest: each for each in parser._actions if each.dest != "help"}
+    for name, value in given.items():
+        if name not in actions:
+            near = difflib.get_close_matches(name, actions, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise TypeError(f"There is no option {name!r}.{hint} There are: {', '.join(actions)}.")
+        choices = actions[name].choices
+        if value is not None and choices is not None and value not in choices:
+            raise ValueError(
+                f"`{name}` should be one of {', '.join(map(str, choices))}. Received: {value!r}"
+            )
+    return argparse.Namespace(**{name: each.default for name, each in actions.items()} | given)
 
 
 def add_data_dir(parser):

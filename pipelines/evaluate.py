@@ -16,7 +16,7 @@ from cueco_tf.settings.choices import LABELS
 from cueco_tf.settings.fields import ConfigError
 from cueco_tf.settings.run import RunConfig
 from cueco_tf.storage import remove_partials
-from pipelines.command import add_data_dir, check_file, parser_of, write_json
+from pipelines.command import add_data_dir, check_file, options_of, parser_of, write_json
 
 _DESCRIPTION = """\
 Scores a run's frozen encoder on a labelled data set, prints a table and writes RUN/evaluation.json.
@@ -92,33 +92,60 @@ def build_parser():
 @command
 def main(argv=None):
     """Runs the command line and returns the exit code."""
-    parser = build_parser()
-    options = parser.parse_args(argv)
-    if (options.run is None) == (options.embeddings is None):
-        parser.error("give either a RUN folder or --embeddings FILE.npz")
-    if options.embeddings and not options.output:
-        parser.error("--embeddings needs --output FILE.json")
-    if options.epochs < 1 or not 0 < options.learning_rate < math.inf:
-        parser.error("--epochs and --learning-rate should be positive")
-    output = Path(options.output or RunFolder(Path(options.run)).evaluation)
+    options = build_parser().parse_args(argv)
     try:
-        if options.output:
-            check_file("--output", output)
-        task = _task_of_features(options) if options.embeddings else _task_of_run(options)
-        with own(output):
-            remove_partials(output)
-            scores = task()
-            write_json(output, scores)
+        scores, output = _evaluate(options)
     except (ValueError, CheckpointError, OSError) as error:
         return fail(error)
     except KeyboardInterrupt:
-        return fail(f"stopped; {output} is as it was.", 130)
+        return fail("stopped; earlier scores are as they were.", 130)
     print(f"\n{score_table(scores)}\n")
     for prefix, title in BASELINES.items():
         if scores.get(f"{prefix}knn_top1", -1) >= scores["knn_top1"]:
             print(f"The encoder's k-NN top-1 does not beat that of the {title}.")
     print(f"Written to {output}")
     return 0
+
+
+def evaluate(run=None, **options):
+    """Scores a run, or features of any model, as the command does.
+
+    Args:
+        run: path of a run folder, or None with `embeddings=`.
+        **options: those of the command by name, such as `dataset`, `protocol`, `no_baselines` or
+            `output`.
+
+    Returns:
+        The scores, a dict: what is written to RUN/evaluation.json, or to `output`.
+
+    Raises:
+        TypeError: for an option that there is not.
+        ValueError, CheckpointError, OSError: for what the user has to mend; earlier scores are then
+            as they were.
+    """
+    return _evaluate(options_of(build_parser(), run=run, **options))[0]
+
+
+def _evaluate(options):
+    """Returns the scores and the path that they were written to."""
+    if (options.run is None) == (options.embeddings is None):
+        raise EvaluationError("Give either a RUN folder or --embeddings FILE.npz.")
+    if options.embeddings and not options.output:
+        raise EvaluationError("--embeddings needs --output FILE.json.")
+    if options.epochs < 1 or not 0 < options.learning_rate < math.inf:
+        raise EvaluationError(
+            f"--epochs and --learning-rate should be positive. Received: {options.epochs}, "
+            f"{options.learning_rate}"
+        )
+    output = Path(options.output or RunFolder(Path(options.run)).evaluation)
+    if options.output:
+        check_file("--output", output)
+    task = _task_of_features(options) if options.embeddings else _task_of_run(options)
+    with own(output):
+        remove_partials(output)
+        scores = task()
+        write_json(output, scores)
+    return scores, output
 
 
 def _task_of_features(options):

@@ -1,11 +1,10 @@
 """Exports a finished run: `python -m pipelines.export runs/digits --output exported/digits`."""
 
-import contextlib
 import json
 import sys
 from pathlib import Path
 
-from cueco_tf.data.presence import MissingError, check_there
+from cueco_tf.data.presence import check_there
 from cueco_tf.evaluation.table import method_of
 from cueco_tf.export.manifest import checksums, describe
 from cueco_tf.export.reading import (
@@ -15,14 +14,15 @@ from cueco_tf.export.reading import (
     SAVED_MODEL,
     Encoder,
     ExportError,
+    ParityError,
     read_export,
 )
-from cueco_tf.ownership import InUseError, own
+from cueco_tf.ownership import own
 from cueco_tf.process import command, fail, import_tensorflow
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.storage import new_folder
-from pipelines.command import add_data_dir, machine, parser_of, reason
+from pipelines.command import add_data_dir, machine, options_of, parser_of, reason
 
 _DESCRIPTION = """\
 Exports the trained encoder of a finished run, with its head and its clusters, as files that turn
@@ -68,39 +68,57 @@ def build_parser():
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
-    output = options.output or Path("exported", options.run.resolve().name)
-    with contextlib.ExitStack() as held:
-        try:
-            config = _finished_run(RunFolder(options.run))
-            _check_output(output, options.overwrite)
-            check_there(config.dataset, options.data_dir)
-            held.enter_context(own(output))
-            return _export(config, output, options)
-        except (RunError, ExportError, MissingError, InUseError) as error:
-            return fail(error)
-        except OSError as error:
-            return fail(f"{output} was not written: {reason(error)}")
-
-
-def _export(config, output, options):
-    """Makes the export, and returns the exit code."""
-    tf = import_tensorflow()  # only after everything that is cheap has been checked
-
-    from cueco_tf import data
-    from cueco_tf.export.checks import ParityError
-
     try:
-        images = data.load_for(config, options.data_dir)
-        with new_folder(output) as folder:
-            manifest = _write(folder, options.run, images, options.precision, output.name)
-    except (CheckpointError, data.DataError) as error:
+        output, manifest = _export(options)
+    except (ValueError, CheckpointError) as error:
         return fail(error)
     except ParityError as error:
         return fail(error, 1)
-    except tf.errors.OpError as error:
-        return fail(f"{output} was not written: {reason(error)}")
+    except OSError as error:
+        return fail(f"{_output_of(options)} was not written: {reason(error)}")
     _report(manifest, output)
     return 0
+
+
+def export(run, **options):
+    """Exports the encoder of a finished run, as the command does.
+
+    Args:
+        run: path of a run folder.
+        **options: those of the command by name: `output`, `precision`, `data_dir`, `overwrite`.
+
+    Returns:
+        The path of the export's folder, exported/NAME unless `output` says otherwise.
+
+    Raises:
+        TypeError: for an option that there is not.
+        ValueError, CheckpointError, OSError: for what the user has to mend.
+        ParityError: where the files do not agree with the trained network.
+    """
+    return _export(options_of(build_parser(), run=run, **options))[0]
+
+
+def _output_of(options):
+    return Path(options.output or Path("exported", Path(options.run).resolve().name))
+
+
+def _export(options):
+    """Makes the export; returns its folder and manifest."""
+    run, output = RunFolder(Path(options.run)), _output_of(options)
+    config = _finished_run(run)
+    _check_output(output, options.overwrite)
+    check_there(config.dataset, options.data_dir)
+    with own(output):
+        tf = import_tensorflow()  # only after everything that is cheap has been checked
+
+        from cueco_tf import data
+
+        try:
+            images = data.load_for(config, options.data_dir)
+            with new_folder(output) as folder:
+                return output, _write(folder, run.path, images, options.precision, output.name)
+        except tf.errors.OpError as error:
+            raise ExportError(f"{output} was not written: {reason(error)}") from error
 
 
 def _finished_run(run):

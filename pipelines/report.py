@@ -1,17 +1,16 @@
 """Makes a page to look at a run: `python -m pipelines.report RUN`."""
 
-import contextlib
 import dataclasses
 import sys
 from pathlib import Path
 
-from cueco_tf.data.presence import MissingError, check_there
-from cueco_tf.ownership import InUseError, own
+from cueco_tf.data.presence import check_there
+from cueco_tf.ownership import own
 from cueco_tf.process import command, fail, import_tensorflow
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.storage import new_folder
-from pipelines.command import add_data_dir, parser_of
+from pipelines.command import UsageError, add_data_dir, options_of, parser_of
 
 _DESCRIPTION = """\
 Makes a page to look at a run, finished or not: RUN/report/index.html, one file that opens from
@@ -58,41 +57,53 @@ def build_parser():
 @command
 def main(argv=None):
     """Runs the command line and returns the exit code."""
-    parser = build_parser()
-    options = parser.parse_args(argv)
-    if not 2 <= options.images <= MOST_IMAGES:
-        parser.error(f"--images should be in [2, {MOST_IMAGES}]. Received: {options.images}")
-    folder = RunFolder(Path(options.run))
-    with contextlib.ExitStack() as held:
-        try:
-            config = folder.read_config()
-            folder.check_begun()
-            _check_target(folder)
-            evaluation = folder.read_evaluation()
-            check_there(config.dataset, options.data_dir)
-            held.enter_context(own(folder.path / "report"))
-        except (RunError, MissingError, InUseError, OSError) as error:
-            return fail(error)
-        return _report(folder, evaluation, options)
-
-
-def _report(folder, evaluation, options):
-    """Makes the report, and returns the exit code."""
-    tf = import_tensorflow()  # only after everything that is cheap has been checked
-
-    from cueco_tf.data.decoding import in_one_line
-    from cueco_tf.data.splits import DataError
-
+    options = build_parser().parse_args(argv)
     try:
-        page = make_report(folder, evaluation, options.data_dir, options.images)
+        page = _report(options)
+    except (ValueError, CheckpointError, OSError) as error:
+        return fail(error)
     except KeyboardInterrupt:
         return fail("stopped; an earlier report stands as it was.", 130)
-    except (RunError, DataError, CheckpointError, OSError) as error:
-        return fail(error)
-    except tf.errors.OpError as error:
-        return fail(in_one_line(error))
     print(f"Report: {page} ({page.stat().st_size / 1e6:.1f} MB)")
     return 0
+
+
+def report(run, **options):
+    """Makes the page to look at a run, as the command does.
+
+    Args:
+        run: path of a run folder.
+        **options: those of the command by name: `data_dir`, `images`.
+
+    Returns:
+        The path of the page, RUN/report/index.html.
+
+    Raises:
+        TypeError: for an option that there is not.
+        ValueError, CheckpointError, OSError: for what the user has to mend; an earlier report then
+            stands as it was.
+    """
+    return _report(options_of(build_parser(), run=run, **options))
+
+
+def _report(options):
+    """Makes the report, and returns the path of its page."""
+    if not 2 <= options.images <= MOST_IMAGES:
+        raise UsageError(f"--images should be in [2, {MOST_IMAGES}]. Received: {options.images}")
+    folder = RunFolder(Path(options.run))
+    config = folder.read_config()
+    folder.check_begun()
+    _check_target(folder)
+    evaluation = folder.read_evaluation()
+    check_there(config.dataset, options.data_dir)
+    with own(folder.path / "report"):
+        tf = import_tensorflow()  # only after everything that is cheap has been checked
+        try:
+            return make_report(folder, evaluation, options.data_dir, options.images)
+        except tf.errors.OpError as error:
+            from cueco_tf.data.decoding import in_one_line
+
+            raise UsageError(in_one_line(error)) from error
 
 
 def _check_target(folder):

@@ -9,16 +9,20 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from cueco_tf.evaluation.features import knn_accuracy, normalize
-from cueco_tf.export.reading import KERAS, ONNX, OUTPUTS, SAVED_MODEL, Encoder, Outputs
+from cueco_tf.export.reading import (
+    KERAS,
+    ONNX,
+    OUTPUTS,
+    SAVED_MODEL,
+    Encoder,
+    Outputs,
+    ParityError,
+)
 from cueco_tf.process import seeded
 
 TOLERANCE = 1e-4
 KNN_LOSS = 0.005  # the loss of k-NN accuracy above which a lower precision is warned about
 _KNN_TRAIN, _KNN_TEST = 10_000, 5_000
-
-
-class ParityError(RuntimeError):
-    """The files of an export do not compute the same."""
 
 
 def parity(folder, network, images):

@@ -22,6 +22,10 @@ class ExportError(ValueError):
     """A folder that is no usable export; the message says why and what to do."""
 
 
+class ParityError(RuntimeError):
+    """The files of an export do not compute the same."""
+
+
 class Outputs(NamedTuple):
     """What the encoder gives for n images: `embeddings` float32 `(n, dim)`, `clusters` int64
     `(n,)`, `similarities` float32 `(n,)`."""

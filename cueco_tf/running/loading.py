@@ -1,6 +1,7 @@
 """From a run folder to a model."""
 
 import dataclasses
+import importlib
 from pathlib import Path
 
 import keras
@@ -14,15 +15,44 @@ from cueco_tf.settings.run import RunConfig
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run read back: its `config`, `model` (the method, such as `CueCo`), `metrics` (a dict an
-    epoch), `summary` (None until the run is finished) and `clusters` (None until then, unless the
-    method learns its own)."""
+    """A run read back: its `path`, `config`, `model` (the method, such as `CueCo`), `metrics` (a
+    dict an epoch), `summary` (None until the run is finished) and `clusters` (None until then,
+    unless the method learns its own).
 
+    What the commands do with a run, its methods do, with the same names and defaults.
+    """
+
+    path: Path
     config: RunConfig
     model: keras.Model
     metrics: list
     summary: dict | None
     clusters: Clusters | None
+
+    def evaluate(self, **options):
+        """Scores the run: `pipelines.evaluate.evaluate`.
+
+        Returns:
+            The scores, a dict.
+        """
+        return importlib.import_module("pipelines.evaluate").evaluate(self.path, **options)
+
+    def report(self, **options):
+        """Makes the page to look at it: `pipelines.report.report`.
+
+        Returns:
+            The path of the page.
+        """
+        return importlib.import_module("pipelines.report").report(self.path, **options)
+
+    def export(self, output=None, **options):
+        """Exports its encoder: `pipelines.export.export`.
+
+        Returns:
+            The path of the export's folder.
+        """
+        export = importlib.import_module("pipelines.export").export
+        return export(self.path, output=output, **options)
 
 
 def load_run(run_dir, weights_only=False):
@@ -48,7 +78,9 @@ def load_run(run_dir, weights_only=False):
     if checkpoints.restore(folder.checkpoints, model, weights_only) is None:
         raise RunError(f"{folder.path} has no checkpoint yet: train it first.")
     clusters = read_clusters(folder, model)
-    return Run(config, model, folder.read_metrics(config), folder.read_summary(), clusters)
+    return Run(
+        folder.path, config, model, folder.read_metrics(config), folder.read_summary(), clusters
+    )
 
 
 def load_encoder(run_dir):
