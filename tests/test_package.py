@@ -33,19 +33,20 @@ def test_importing_tensorflow_first_gets_one_warning():
 
 
 def snippets(language="python"):
-    """Those of the README, and of the page that shows how an export is used."""
-    pages = [(ROOT / name).read_text() for name in ("README.md", "docs/deploy.md")]
+    """Those of the README, and of the pages that show how an export and its embeddings are used."""
+    names = ("README.md", "docs/deploy.md", "docs/clusters.md")
+    pages = [(ROOT / name).read_text() for name in names]
     return re.findall(rf"```{language}\n(.*?)```", "".join(pages), re.S)
 
 
 @pytest.fixture
 def snippets_folder(tmp_path, digits, digits_export):
-    """What the snippets expect to find: images as arrays and as files, an export and
-    the embeddings it gives."""
+    """What the snippets expect to find: images as arrays and as files, an export, the
+    embeddings it gives, and clusters of these."""
     import numpy as np
     from PIL import Image
 
-    from pipelines import embed
+    from pipelines import clusters, embed
 
     np.save(tmp_path / "digits.npy", digits.test.images)
     (tmp_path / "photos").mkdir()
@@ -55,6 +56,8 @@ def snippets_folder(tmp_path, digits, digits_export):
     (tmp_path / "exported" / "digits").symlink_to(digits_export)
     arguments = [digits_export, tmp_path / "photos", "--output", tmp_path / "photos.npz"]
     assert embed.main([str(argument) for argument in arguments]) == 0
+    arguments = [tmp_path / "photos.npz", "--count", 10, "--output", tmp_path / "forty"]
+    assert clusters.main([str(argument) for argument in arguments]) == 0
     return tmp_path
 
 
