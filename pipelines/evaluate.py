@@ -9,7 +9,7 @@ import numpy as np
 from cueco_tf.data.presence import check_there
 from cueco_tf.evaluation.table import BASELINES, method_of, score_table
 from cueco_tf.ownership import own
-from cueco_tf.process import command, fail, import_tensorflow, seeded
+from cueco_tf.process import command, fail, import_tensorflow
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunFolder
 from cueco_tf.settings.choices import LABELS
@@ -37,7 +37,8 @@ NMI, ACC, ARI   k-means on the L2-normalised test embeddings, k = number of clas
          cluster; and for the run's own centroids, where its method has such
 
 Raw pixels and a randomly initialised encoder are scored beside the run: a learned encoder has to
-beat both. Scores in the file are fractions.
+beat both. So is the encoder as the run began, where that was with known weights. Scores in the file
+are fractions.
 """
 
 _EPILOG = """\
@@ -80,7 +81,8 @@ def build_parser():
     parser.add_argument(
         "--no-baselines",
         action="store_true",
-        help="leave out raw pixels and the random encoder, which take most of the time",
+        help="leave out raw pixels, the random encoder and the one that the run began with, which "
+        "take most of the time",
     )
     parser.add_argument(
         "--output", metavar="FILE.json", help="default: RUN/evaluation.json, written anew"
@@ -194,14 +196,12 @@ def _check_dataset(config, dataset, labels):
 
 def _score(run, images, options):
     from cueco_tf.evaluation import networks as scoring
-    from cueco_tf.parts.resnet import build_encoder
+    from cueco_tf.running.baselines import baselines
 
     config, dataset = run.config, images.name
     networks = {"": run.model.encoder}
     if not options.no_baselines:
-        with seeded(config.seed):
-            networks["random_"] = build_encoder(config.encoder, config.width, config.image_size)
-        networks["raw_"] = scoring.pixel_network(config.image_size)
+        networks |= baselines(run, RunFolder(Path(options.run)))
     scores = {
         "method": method_of(config)[0],
         "dataset": dataset,

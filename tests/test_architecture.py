@@ -105,6 +105,7 @@ LIGHT = (
     "cueco_tf.process",
     "cueco_tf.running.checkpoints",
     "cueco_tf.running.run_folder",
+    "cueco_tf.running.starting",
     "cueco_tf.settings",
     "cueco_tf.storage",
     "cueco_tf.train",

@@ -21,6 +21,7 @@ _CARD_COLUMNS = 4
 _LARGEST_CLASSES = 3  # of a cluster, named on its card
 
 _COLUMNS = {"": "this run", **BASELINES}
+_SELDOM = "start_"  # the column of runs that begin with known weights
 
 
 def build(findings, figures, split):
@@ -49,7 +50,7 @@ def build(findings, figures, split):
             name: Markup(style.to_svg(figure, name, figure.axes[0].get_title("left")))
             for name, figure in figures.items()
         },
-        score_columns=list(_COLUMNS.values()),
+        score_columns=list(_columns(findings.scores).values()),
         scores=list(_scores(findings.scores)),
         settings=findings.config.flat(),
         metrics=[[_number(row[name]) for name in columns] for row in findings.metrics],
@@ -65,11 +66,17 @@ def _number(value):
     return "" if value is None else f"{value:.4g}"
 
 
+def _columns(scores):
+    """The titles of the columns of the table of scores, by prefix."""
+    begun = any(name.startswith(_SELDOM) for name in scores)
+    return {prefix: title for prefix, title in _COLUMNS.items() if begun or prefix != _SELDOM}
+
+
 def _scores(scores):
     """Rows of (title, cells, which is best) in percent; rows of which nothing is known are left
     out."""
     for name, title in SCORES.items():
-        values = [scores.get(f"{prefix}{name}") for prefix in _COLUMNS]
+        values = [scores.get(f"{prefix}{name}") for prefix in _columns(scores)]
         known = [value for value in values if value is not None]
         if known:
             cells = ["\N{EN DASH}" if value is None else f"{100 * value:.1f}" for value in values]
