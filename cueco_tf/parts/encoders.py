@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import layers, ops
+from keras.src.backend.config import keras_home
 
 from cueco_tf.parts.batch_norm import FusedBatchNormalization
 from cueco_tf.parts.resnet import build_encoder
@@ -140,7 +141,7 @@ def _keras_network(name, image_size, weights):
         if weights is None or address is None:
             raise
         file = address.group().rsplit("/", 1)[-1]
-        place = Path(keras.config.keras_home(), "models", file)
+        place = Path(keras_home(), "models", file)
         words = f"downloadable: without network put {address.group()} at {place}"
         raise ConfigError("weights", words, "imagenet") from error
 
