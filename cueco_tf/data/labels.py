@@ -4,6 +4,8 @@
 and is not scored.
 """
 
+import warnings
+
 import numpy as np
 
 UNLABELLED = -1
@@ -105,3 +107,13 @@ def labelled(x, labels, name):
     if not chosen.any():
         raise ValueError(f"No {name} sample has a label: at least 1 is needed.")
     return x[chosen], labels[chosen]
+
+
+def warn_of_unused(labels):
+    """Warns where there are labels that teach no probe and score no held-out images."""
+    if (labels != UNLABELLED).any():
+        warnings.warn(
+            "The labels are not used: the model was made without `num_classes`, so it trains no "
+            "probe, and no `validation_data` asks for k-NN.",
+            stacklevel=5,
+        )

@@ -11,12 +11,11 @@ empty share crashes TensorFlow's kernels, and has no statistics for BatchNormali
 many labels as images are its own.
 """
 
-import warnings
-
 import numpy as np
 import tensorflow as tf
 
-from cueco_tf.data.labels import UNLABELLED, check_kind, check_labels
+from cueco_tf.data.labels import UNLABELLED, check_kind, check_labels, warn_of_unused
+from cueco_tf.data.late import Drawn
 from cueco_tf.data.order import shuffled_indices, steps_from
 from cueco_tf.data.pixels import warn_if_scaled
 
@@ -150,7 +149,7 @@ def _viewed(numbered, split, augment, seed, part, num_classes, of_use=True):
         if views is None:
             views = _views_at(augment, images, (tf.constant(seed, tf.int64), number), places)
         elif part != WHOLE:
-            views = tuple(tf.gather(view, places) for view in views)
+            views = tf.nest.map_structure(lambda each: tf.gather(each, places), views)
         labels = _checked(labels, size, num_classes, of_use)
         return views, tf.gather(labels, places[:own])
 
@@ -198,10 +197,12 @@ def splitter(spec, image_shape):
         if is_images(first) and is_images(second):
             return lambda element: (None, element, None)
         pair = isinstance(first, tuple) and len(first) == 2 and all(map(is_images, first))
+        if isinstance(first, Drawn):
+            return lambda element: (None, *element)
         if (pair or is_images(first)) and rank(second) in (1, 2):
             check_kind(tuple(second.shape), np.dtype(second.dtype.as_numpy_dtype))
             if pair:
-                return lambda element: (None, element[0], element[1])
+                return lambda element: (None, *element)
             return lambda element: (element[0], None, element[1])
     shape = "x".join(str(size) for size in image_shape)
     raise ValueError(
@@ -209,16 +210,6 @@ def splitter(spec, image_shape):
         f"((view1, view2), labels). Received elements: {spec}. (Is it batched, is it in RGB, and "
         f"is the encoder built for its image size?)"
     )
-
-
-def warn_of_unused(labels):
-    """Warns where there are labels that teach no probe and score no held-out images."""
-    if (labels != UNLABELLED).any():
-        warnings.warn(
-            "The labels are not used: the model was made without `num_classes`, so it trains no "
-            "probe, and no `validation_data` asks for k-NN.",
-            stacklevel=5,
-        )
 
 
 def _warn_if_scaled(dataset, first, split):

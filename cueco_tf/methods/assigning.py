@@ -124,7 +124,7 @@ class AssigningModel(FittingModel):
         clusters.
 
         Args:
-            filepath, format, **kwargs: as in `keras.Model.export`.
+            filepath, format, and any other: as in `keras.Model.export`.
         """
         network = inference_network(self)
         keras.Model(network.input, network.output["projection"]).export(

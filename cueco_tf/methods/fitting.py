@@ -62,9 +62,10 @@ class FittingModel(TwoViewModel):
                 `keras.Model.fit`; the batch size defaults to `batch_size`.
             shuffle: True: an array is shuffled anew each epoch, a dataset comes as it comes.
             class_weight, sample_weight: None.
-            on_device: whether a uint8 array lies on the device and the step makes its views, the
-                same ones to rounding; None for wherever there is a GPU and it fits. Among several
-                processes it never does. Defaults to None.
+            on_device: whether the step makes the views, the same ones to rounding: of a uint8 array
+                that lies on the device where it fits and one process trains, else of images that
+                are sent with what was drawn for them. None for wherever there is a GPU. Defaults to
+                None.
             settle: whether clusters are made right for the encoder once training is over (see
                 `settle`), on 50,000 images at most, which are read once more: at the end of each
                 `fit` where the length of training was not given, else at its end. Defaults to True.
@@ -180,7 +181,7 @@ class FittingModel(TwoViewModel):
         self._check()
         self.let_go()
         source = StreamSource(self, tf.data.Dataset.from_tensors(x if y is None else (x, y)))
-        batches, _ = source.training(lambda: self.first_step, 1)
+        batches, _ = source.training(lambda: self.first_step, 1, self.sent())
         self._maybe_symbolic_build()
         self.make_train_function()
         self.reset_metrics()

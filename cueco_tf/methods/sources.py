@@ -4,14 +4,13 @@ import numpy as np
 import tensorflow as tf
 
 from cueco_tf.data.iterables import as_dataset, is_iterable_of_batches
-from cueco_tf.data.labels import UNLABELLED, check_labels
+from cueco_tf.data.labels import UNLABELLED, check_labels, warn_of_unused
 from cueco_tf.data.views import (
     check_images,
     from_arrays,
     from_dataset,
     held_out,
     splitter,
-    warn_of_unused,
 )
 from cueco_tf.distributed.replicas import own_part, share_out
 
@@ -89,7 +88,7 @@ class SharedSource:
     def __init__(self, batches):
         self.batches = batches
 
-    def training(self, first_step, steps_per_epoch):
+    def training(self, first_step, steps_per_epoch, augment):
         """`(batches, steps_per_epoch)` for `fit`."""
         return self.batches, steps_per_epoch
 
@@ -116,20 +115,22 @@ class StreamSource:
         self._steps = None  # of an epoch, where the end is nowhere in sight
         self.labelled = self._split(dataset.element_spec)[2] is not None
 
-    def training(self, first_step, steps_per_epoch):
+    def training(self, first_step, steps_per_epoch, augment):
         """`(batches, steps_per_epoch)` for `fit`; the latter is None where it is unknown.
 
         Args:
             first_step: function without arguments that returns the number of the first step.
             steps_per_epoch: integer, or None for all of them.
+            augment: what makes the views, `TwoViewModel.sent`.
         """
         strategy = self.model.distribute_strategy
         if int(self.dataset.cardinality()) < 0:
             self._steps = steps_per_epoch
         probed = self.model.num_classes
         given = first_step, steps_per_epoch, own_part(strategy), probed, self._first
+        how = augment, self.model.image_shape, self.model.seed
         batches, steps_per_epoch = from_dataset(
-            self.dataset, *self._how(), *given, of_use=self.scores or probed is not None
+            self.dataset, *how, *given, of_use=self.scores or probed is not None
         )
         return share_out(strategy, batches), steps_per_epoch
 
@@ -138,11 +139,9 @@ class StreamSource:
         strategy = self.model.distribute_strategy
         self._steps = steps
         given = steps, own_part(strategy), self.model.num_classes, self._first
-        batches, steps = held_out(self.dataset, *self._how(), *given)
+        how = self.model.augment, self.model.image_shape, self.model.seed
+        batches, steps = held_out(self.dataset, *how, *given)
         return share_out(strategy, batches), steps
-
-    def _how(self):
-        return self.model.augment, self.model.image_shape, self.model.seed
 
     def plain(self, most):
         """The first images without augmentation, of ready-made views the first one.
@@ -186,10 +185,10 @@ class ArraySource:
         if self.labels is not None and self.model.num_classes is None and not self.scores:
             warn_of_unused(self.labels)
 
-    def training(self, first_step, steps_per_epoch):
+    def training(self, first_step, steps_per_epoch, augment):
         """`(batches, steps_per_epoch)` for `fit`, as `StreamSource.training`."""
-        model, strategy = self.model, self.model.distribute_strategy
-        how = self.batch_size, model.augment, model.seed
+        strategy = self.model.distribute_strategy
+        how = self.batch_size, augment, self.model.seed
         batches, whole = from_arrays(self.images, self.labels, *how, first_step, own_part(strategy))
         return share_out(strategy, batches), steps_per_epoch or whole
 

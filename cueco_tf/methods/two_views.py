@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from cueco_tf.data.late import Drawn, Late, can_be_late
 from cueco_tf.data.layer_views import as_augmentation
 from cueco_tf.data.resident import Resident, can_reside
 from cueco_tf.distributed.replicas import ReplicatedModel, own_part
@@ -82,15 +83,32 @@ class TwoViewModel(ReplicatedModel):
         if isinstance(source, ArraySource):
             self.check_fit(len(source.images), source.batch_size)
             source.check_use()
-            if on_device is None:
-                on_device = bool(tf.config.list_logical_devices("GPU"))
+            on_device = self._is_on_device(on_device)
             # TensorFlow sends processes no uint8.
             alone = own_part(self.distribute_strategy)[1] == 1
             if on_device and alone and can_reside(source.images, self.augment):
                 batches, whole = self._keep_on_device(source)
                 return batches, steps_per_epoch or whole
         self.let_go()
-        return source.training(lambda: self.first_step, steps_per_epoch)
+        augment = self.sent(on_device)
+        return source.training(lambda: self.first_step, steps_per_epoch, augment)
+
+    def sent(self, on_device=None):
+        """The augmentation that makes what the step is sent: views, or images and draws of which
+        the step makes them itself.
+
+        Args:
+            on_device: as in `fit`. Defaults to None.
+
+        Returns:
+            `augment` itself, or a `Late` one.
+        """
+        late = self._is_on_device(on_device) and can_be_late(self.augment)
+        return Late(self.augment) if late else self.augment
+
+    def _is_on_device(self, on_device):
+        gpus = tf.config.list_logical_devices("GPU")
+        return bool(gpus) if on_device is None else on_device
 
     def steps_done(self):
         """How many steps the model has been trained for, an integer; the next one's number."""
@@ -122,11 +140,12 @@ class TwoViewModel(ReplicatedModel):
             self._resident = self.train_function = None
 
     def views_of(self, data):
-        """The two views and the labels of a batch: `data` itself, or where the images lie on the
-        device `data` is its size."""
-        if self._resident is None:
-            return data
-        return self._resident.batch(self.step.value, data)
+        """The two views and the labels of a batch: `data` itself, with its views rendered, or where
+        the images lie on the device `data` is its size."""
+        if self._resident is not None:
+            return self._resident.batch(self.step.value, data)
+        views, labels = data
+        return views.rendered(self.augment) if isinstance(views, Drawn) else views, labels
 
     def make_train_function(self, force=False):
         """Makes the function that Keras's loop calls: some steps, and the logs of the last."""

@@ -192,6 +192,7 @@ class Progress(keras.callbacks.Callback):
         step = int(self.model.step.numpy())
         if self.started_at is None:  # the first steps include building the graph: not counted
             self.bar.initial, self.bar.start_t = step, time.time()
+            self.bar.last_print_t = self.bar.start_t  # else it closes as if it had never been shown
         self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
         self.bar.update(step - self.bar.n)
         if self.started_at is None:

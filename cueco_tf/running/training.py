@@ -213,7 +213,7 @@ def _fit(model, config, split, callbacks):
             images = dict(x=split.images, y=split.labels, batch_size=config.batch_size)
         else:
             batches = split.training_batches(
-                config.batch_size, model.augment, config.seed, step, own_part(strategy)
+                config.batch_size, model.sent(), config.seed, step, own_part(strategy)
             )
             images = dict(x=share_out(strategy, batches))
         with frozen_encoder(model) if frozen else contextlib.nullcontext():

@@ -64,7 +64,7 @@ def measure(options):
     """
     if options.encoder == "resnet50":
         raise ValueError("--encoder should be resnet10, resnet18 or resnet34: PyTorch's has these.")
-    if not find_spec("torch"):
+    if options.device != "gpu" and not find_spec("torch"):
         raise ImportError('PyTorch is missing: pip install ".[bench]"')
     device = devices.choose(options.device)
     try:

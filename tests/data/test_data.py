@@ -2,14 +2,17 @@ import re
 import warnings
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+import cueco_tf
 from cueco_tf import data
 from cueco_tf.data import image_files, tfds
 from cueco_tf.data.augment import TwoViews
+from cueco_tf.data.late import Late
 from cueco_tf.data.splits import DataError
 
 
@@ -131,6 +134,37 @@ def test_sixteen_bit_pixels_keep_their_brightness(tmp_path):
     Image.fromarray(np.full((20, 20), 0x8040, np.uint16)).save(tmp_path / "deep.png")
     crop = image_files.crops(str(tmp_path / "deep.png"), [[0, 0, 1, 1]], 8)[0]
     np.testing.assert_array_equal(crop, 0x80)
+
+
+def test_folder_batches_are_sent_as_crops_and_give_the_same_views(photos):
+    split = data.load(f"folder:{photos}", image_size=32).train
+    augment = TwoViews(blur=0.5, solarise=0.5)
+    early = split.training_batches(3, augment, 0, 0).take(4)
+    for (views, labels), (drawn, same) in zip(
+        early, split.training_batches(3, Late(augment), 0, 0), strict=False
+    ):
+        assert drawn.pixels.dtype == tf.uint8 and drawn.pixels.shape[1:] == (2, 32, 32, 3)
+        np.testing.assert_array_equal(labels, same)
+        for view, rendered in zip(views, drawn.rendered(augment), strict=True):
+            np.testing.assert_allclose(view, rendered, atol=1e-3)
+
+
+def test_a_model_trains_alike_on_crops_that_are_sent(photos):
+    split = data.load(f"folder:{photos}", image_size=16).train
+
+    def train(late):
+        keras.utils.set_random_seed(0)
+        encoder = cueco_tf.build_encoder("resnet10", 4, 16)
+        sizes = dict(queue_size=8, hidden_dim=8, projection_dim=4, total_steps=4)
+        model = cueco_tf.CueCo(encoder, 2, **sizes)
+        model.compile(keras.optimizers.SGD(0.05))
+        augment = Late(model.augment) if late else model.augment
+        batches = split.training_batches(4, augment, 0, 0)
+        model.fit(batches, epochs=2, steps_per_epoch=2, verbose=0, settle=False)
+        return model
+
+    for own, other in zip(train(True).weights, train(False).weights, strict=True):
+        np.testing.assert_allclose(own.numpy(), other.numpy(), atol=1e-4, err_msg=own.path)
 
 
 def test_an_image_that_breaks_later_is_left_out_of_its_batch(photos):

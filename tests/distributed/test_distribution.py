@@ -7,6 +7,7 @@ import small_methods
 import tensorflow as tf
 
 from cueco_tf import CueCo
+from cueco_tf.data import resident
 from cueco_tf.running import checkpoints
 from cueco_tf.settings.methods import METHODS
 
@@ -44,11 +45,18 @@ def train(strategy, images, labels, on_device=False, **options):
 
 
 @pytest.mark.parametrize(
-    "options, on_device",
-    [({}, False), ({}, True), ({"symmetric": True, "assign_by": "query"}, False)],
+    "options, on_device, largest",
+    [
+        ({}, False, None),
+        ({}, True, resident.LARGEST),
+        ({}, True, 0),
+        ({"symmetric": True, "assign_by": "query"}, False, None),
+    ],
 )
-def test_two_replicas_follow_one(cifar, mirrored, options, on_device):
-    """With images made into views on the host, and where each replica holds all of them."""
+def test_two_replicas_follow_one(cifar, mirrored, options, on_device, largest, monkeypatch):
+    """With images made into views on the host, where each replica holds all of them, and where
+    they are sent to it."""
+    monkeypatch.setattr(resident, "LARGEST", largest)
     images, labels = cifar.train.images[:75], cifar.train.labels[:75]
     one, history = train(tf.distribute.get_strategy(), images, labels, **options)
     two, same = train(mirrored, images, labels, on_device, **options)

@@ -121,7 +121,7 @@ def test_a_stopped_and_a_killed_worker_cost_nothing_but_time(tmp_path):
     codes, outputs = finish(pair)
     assert codes == [0, 0], outputs
     assert "was killed by SIGKILL" in outputs[1] and "Worker 0 failed" in outputs[0], outputs
-    assert "from step 0" not in outputs[0] and outputs[0].count("training images") == 2
+    assert "from step 0" not in outputs[0] and outputs[0].count(" training images, ") == 2
 
     ends = [
         np.load(checkpoints.find(tmp_path / name / "checkpoints")[0])

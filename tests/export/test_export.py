@@ -34,14 +34,14 @@ def one_line(text):
 
 @pytest.fixture(scope="module")
 def trained(digits_run, digits):
-    """What the run itself gives for the test images: h, clusters, and cosines to all centroids."""
-    model = cueco_tf.load_run(digits_run).model
-    images = digits.test.images
+    """What the run itself gives for the test images: h, clusters, and cosines to all of them."""
+    run = cueco_tf.load_run(digits_run)
+    model, images = run.model, digits.test.images
     z = model.predict(images, verbose=0)
     return (
         model.encoder.predict(images, verbose=0),
         model.assign(images),
-        z @ model.clusters.centroids.numpy().T,
+        z @ run.clusters.directions.T,
     )
 
 

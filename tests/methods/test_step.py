@@ -12,6 +12,8 @@ import tensorflow as tf
 from test_cueco import make
 
 from cueco_tf import TwoViews
+from cueco_tf.data import resident
+from cueco_tf.methods.two_views import TwoViewModel
 
 OPTIONS = dict(total_steps=12, warmup_steps=2, refresh_steps=4, num_classes=100)
 
@@ -49,6 +51,23 @@ def assert_alike(got, expected, atol):
 
 def test_images_on_the_device_give_the_same_views(plain, images, labels):
     assert_alike(trained(images, labels, on_device=True), plain, atol=1e-5)
+
+
+def test_images_too_many_for_the_device_are_sent_as_they_are(plain, images, labels, monkeypatch):
+    """Not as views: as uint8, with what was drawn for them."""
+    monkeypatch.setattr(resident, "LARGEST", images.nbytes - 1)
+    sent = []
+
+    make_views = TwoViewModel.views_of
+
+    def views_of(self, batch):
+        sent.append(batch[0])
+        return make_views(self, batch)
+
+    monkeypatch.setattr(TwoViewModel, "views_of", views_of)
+    several = trained(images, labels, compiling=dict(steps_per_execution=2), on_device=True)
+    assert {each.pixels.dtype for each in sent} == {tf.uint8}
+    assert_alike(several, plain, atol=1e-5)
 
 
 def test_several_steps_between_two_looks_end_with_the_epoch(plain, images, labels):
@@ -91,6 +110,7 @@ import keras, numpy as np
 from test_cueco import make
 
 from cueco_tf import TwoViews
+from cueco_tf.data import resident
 images = np.random.default_rng(0).integers(0, 256, (90, 32, 32, 3), np.uint8)
 model = make(total_steps=12, warmup_steps=2, refresh_steps=4)
 sgd = keras.optimizers.SGD(0.05, momentum=0.9)

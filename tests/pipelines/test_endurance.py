@@ -136,8 +136,8 @@ def test_a_full_disk_and_a_read_only_one_cost_no_checkpoint(chaos, tmp_path):
             part.chmod(0o555 if part.is_dir() else 0o444)
         process = train(folder.path, preexec_fn=obey_permissions)
         _, error = process.communicate()
-        assert process.returncode == 1 and b"Traceback" not in error, error
-        assert b"Permission denied" in error.splitlines()[-2], error
+        assert process.returncode == 2 and b"Traceback" not in error, error  # before any work
+        assert b"Permission denied" in error.splitlines()[-1], error
         assert good == {path: path.read_bytes() for path in checkpoints.find(folder.checkpoints)}
 
         for part in parts:
