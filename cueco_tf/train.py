@@ -170,7 +170,7 @@ def _finished(folder):
 
 def _slug(dataset):
     """A folder name for a data set: `folder:a/b` gives `a-b`."""
-    name = dataset.removeprefix("folder:").removeprefix("tfds:")
+    name = dataset.removeprefix("folder:").removeprefix("array:").removeprefix("tfds:")
     return "".join(c if c.isalnum() else "-" for c in name).strip("-") or "run"
 
 

@@ -12,6 +12,7 @@ from cueco_tf.settings.presets import PRESETS
 from cueco_tf.settings.run_fields import RunFields
 
 _WIDTH = 64  # of a ResNet, as published
+_OF_KINDS = {"labels": ("folder",), "pixel_range": ("folder", "array")}  # of data sets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +35,10 @@ class RunConfig(RunFields):
             object.__setattr__(self, "width", _WIDTH)
         known = self.flat()
         check(self, known)
-        for name in ("labels", "pixel_range"):
-            if getattr(self, name) is not None and not self.dataset.startswith("folder:"):
-                raise ConfigError(name, "left out: it is of --dataset folder:PATH", known[name])
+        for name, kinds in _OF_KINDS.items():
+            if known[name] is not None and self.dataset.partition(":")[0] not in kinds:
+                where = " or ".join(f"--dataset {kind}:" for kind in kinds)
+                raise ConfigError(name, f"left out: it is of {where}", known[name])
         if self.width is not None and not encoders.is_resnet(self.encoder):
             raise ConfigError("width", "left out: it is of the ResNets", self.width)
         if self.batch_size < kind.least_batch:

@@ -30,7 +30,9 @@ _data, _network, _training, _views, _devices = (
 
 def _names_a_dataset(value):
     kind, _, rest = value.partition(":")
-    return kind in PRESETS and bool(rest) == (kind in ("folder", "tfds"))
+    if kind == "array" and not rest.lower().endswith((".npy", ".npz")):
+        return False
+    return kind in PRESETS and bool(rest) == (kind in ("folder", "array", "tfds"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,8 @@ class RunFields:
         dataclasses.MISSING,
         rule(_names_a_dataset, f"one of {', '.join(DATASETS)}"),
         "digits, cifar10, cifar100, imagenet100, folder:PATH (images at any depth; one sub-folder "
-        "a class counts as labels) or tfds:NAME (any TensorFlow Datasets image set)",
+        "a class counts as labels), array:FILE.npy (images), array:FILE.npz (the arrays images "
+        "and, if there are any, labels) or tfds:NAME (any TensorFlow Datasets image set)",
     )
     method: str = setting(
         "cueco",
@@ -97,8 +100,8 @@ class RunFields:
     pixel_range: tuple | None = _data(
         None,
         pair(lambda low, high: -math.inf < low < high < math.inf, "two numbers, LOW below HIGH"),
-        "which pixels are black and white in the files of folder:PATH, such as 0 4095 for 12 bits "
-        "in files of 16; files of 8 bits keep theirs where HIGH is above 255",
+        "which pixels are black and white in folder:PATH and array:FILE, such as 0 4095 for 12 "
+        "bits in files of 16; files of 8 bits keep theirs where HIGH is above 255",
         metavar=("LOW", "HIGH"),
         unset="0 and the largest number of 8 or 16 bits",
     )
