@@ -37,7 +37,17 @@ napoleon_numpy_docstring = False
 intersphinx_mapping = {}
 suppress_warnings = ["myst.header"]  # a generated table may begin below the first level
 
-_COMMANDS = ("evaluate", "report", "export", "embed", "search", "reproduce", "endurance")
+_COMMANDS = (
+    "evaluate",
+    "report",
+    "export",
+    "embed",
+    "clusters",
+    "duplicates",
+    "search",
+    "reproduce",
+    "endurance",
+)
 
 
 def _help_of(parser):

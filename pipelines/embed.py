@@ -215,7 +215,7 @@ def _embed(encoder, source, part, threads):
 
 def _finish(options, side_file, export, source, part):
     """Writes the output from the part file; returns how many images were skipped."""
-    from cueco_tf.embedding.copies import copies, embeddings_kept
+    from cueco_tf.embedding.copies import copies_of_part, embeddings_kept
     from cueco_tf.embedding.embeddings_file import write_file, write_skipped
 
     part.check(len(source))
@@ -231,7 +231,7 @@ def _finish(options, side_file, export, source, part):
     if source.scan is not None:
         # Without examples: an archive's comment holds 64 KB.
         origin["images"] = {**source.scan.record(), "left": source.scan.left.counts()}
-    with copies(options.copy_to, source, part, export.num_clusters):
+    with copies_of_part(options.copy_to, source, part, export.num_clusters):
         write_file(options.output, part, source.name, origin)
     with embeddings_kept(side_file):
         skipped = write_skipped(side_file, part)

@@ -34,7 +34,8 @@ linear   fast: multinomial logistic regression on cached features; its regularis
 online   the probe that was trained beside the encoder; only on the run's own data set
 NMI, ACC, ARI   k-means on the L2-normalised test embeddings, k = number of classes, the mean of
          ten, each the best of ten starts; the same for the projections z, which some papers
-         cluster; and for the run's own centroids, where its method has such
+         cluster; and for the run's own centroids, where its method has such, in the table only
+         where they are as many as the classes
 
 Raw pixels and a randomly initialised encoder are scored beside the run: a learned encoder has to
 beat both. So is the encoder as the run began, where that was with known weights. Scores in the file

@@ -21,10 +21,11 @@ disk, and its figures as PNG files beside it.
   python -m pipelines.report runs/cifar100 --data-dir ~/tensorflow_datasets
   python -m pipelines.report runs/photos --images 20000      a quicker look at a large set
 
-The page shows the scores beside their baselines, what was watched in training, how similar images
-are within and between clusters, a map of the embeddings, nearest neighbours, which class is in
-which cluster, and each cluster with its nearest images, to be sorted and searched. What needs
-labels is left out where there are none.
+The page begins with what was found: how many clusters are used, the clusters as sheets of images
+with their names, the largest first, to be sorted and searched, a map drawn as images, odd ones out
+and near-duplicates. Then come nearest neighbours, what was watched in training, how similar images
+are within and between clusters, the scores beside their baselines, and which class is in which
+cluster. What needs labels is left out where there are none.
 """
 
 _EPILOG = """\
@@ -117,24 +118,32 @@ def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES)
         RunError, DataError, CheckpointError, OSError: for what the user has to mend; an earlier
             report then stands as it was.
     """
+    import numpy as np
+
     from cueco_tf import data
     from cueco_tf.running import loading as runs
-    from pipelines.reporting import page, plots, style
+    from pipelines.reporting import names, page, plots, style
     from pipelines.reporting.examine import examine
+    from pipelines.reporting.thumbnails import SplitPictures
 
     run = runs.load_run(folder.path, weights_only=True)
     images = data.load_for(run.config, data_dir)
-    split = images.train.sample(most_images, run.config.seed)
+    chosen = np.random.default_rng(run.config.seed).permutation(len(images.train))[:most_images]
+    chosen = np.sort(chosen)
+    split = images.train.take(chosen)
+    root, shorts = names.shorten(names.of_split(images.train, images.name, chosen))
     target = folder.path / "report"
     with new_folder(target) as partial:
-        findings = examine(folder, run, split, images.class_names, evaluation)
+        findings = examine(folder, run, split, shorts, images.class_names, evaluation)
         if images.scan is not None:
             findings = dataclasses.replace(findings, images=images.scan.lines())
         print("Drawing ...")
         figures = plots.draw(findings)
         for name, figure in figures.items():
             style.save_png(figure, partial / f"{name}.png")
-        (partial / "index.html").write_text(page.build(findings, figures, split), "utf-8")
+        pictures, originals = SplitPictures(split), names.link_to(root, shorts, target)
+        text = page.build(findings, figures, pictures, originals)
+        (partial / "index.html").write_text(text, "utf-8")
     return target / "index.html"
 
 

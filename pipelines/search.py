@@ -1,19 +1,21 @@
 """Finds the images nearest to a query among embedded ones, without TensorFlow."""
 
-import io
+import csv
 import sys
 from pathlib import Path
 
 from cueco_tf.export.reading import ExportError, read_export
 from cueco_tf.process import command, fail
-from pipelines.command import parser_of, reason
+from pipelines.command import UsageError, parser_of, reason
 
 _DESCRIPTION = """\
-Finds the images nearest to a query image among those of a file of embeddings, by cosine. Prints a
-table and draws a contact sheet. Needs no TensorFlow.
+Finds the images nearest to an image, a row or a cluster among those of a file of embeddings, by
+cosine. Prints a table and draws a contact sheet with their names. Needs no TensorFlow.
 
   python -m pipelines.search photos.npz PHOTOS/cat.jpg
   python -m pipelines.search photos.npz new.jpg --export exported/photos --top 20 --sheet near.png
+  python -m pipelines.search photos.npz --row 17
+  python -m pipelines.search photos.npz --cluster 3 --clusters photos-clusters
 
 FILE is what python -m pipelines.embed wrote. IMAGE is one of its images, by its name there, or any
 other image file, which the encoder then embeds first. On the sheet, images of a data set by its
@@ -22,14 +24,24 @@ name stay blank, and so do files that are gone.
 
 _EPILOG = "Exit codes: 0 found, 2 a wrong value or an unusable file."
 
-_THUMBNAIL, _CAPTION, _COLUMNS = 128, 32, 5
+_SIDE = 160  # of an image on the sheet
 
 
 def build_parser():
     """The command line."""
     parser = parser_of("search", _DESCRIPTION, _EPILOG)
     parser.add_argument("file", metavar="FILE", type=Path, help=".npz or .parquet of embeddings")
-    parser.add_argument("image", metavar="IMAGE", help="the query")
+    query = parser.add_mutually_exclusive_group(required=True)
+    query.add_argument("image", metavar="IMAGE", nargs="?", help="the query: an image, or")
+    query.add_argument("--row", type=int, metavar="N", help="the image in this row, from 0, or")
+    query.add_argument("--cluster", type=int, metavar="K", help="the middle of a cluster")
+    parser.add_argument(
+        "--clusters",
+        metavar="DIR",
+        type=Path,
+        help="of python -m pipelines.clusters FILE, whose clusters count in place of the "
+        "encoder's own",
+    )
     parser.add_argument(
         "--top", type=int, default=10, metavar="N", help="images to find (default: 10)"
     )
@@ -53,30 +65,58 @@ def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
     from cueco_tf.embedding.embeddings_file import printable, read_file
+    from pipelines.reporting.names import digits_that_differ
 
     sheet = options.sheet or options.file.with_name(f"{options.file.stem}-nearest.png")
     try:
-        if options.top < 1:
-            raise ValueError(f"--top should be at least 1. Received: {options.top}")
-        if sheet.suffix.lower() != ".png":
-            raise ValueError(f"--sheet should end in .png. Received: {sheet}")
-        if options.sheet and sheet.exists() and not options.overwrite:
-            raise ValueError(f"{sheet} exists. Choose another --sheet, or add --overwrite.")
+        _check_options(options, sheet)
         columns, origin = read_file(options.file)
-        query, own = _query(options, columns, origin)
+        if options.clusters is not None:
+            columns["clusters"] = _clusters_of(options.clusters, columns["paths"])
+        title, query, own = _query(options, columns, origin)
         found = nearest(columns["embeddings"], query, options.top, own)
-        rows = [(printable(columns["paths"][i]), i, similarity) for i, similarity in found]
-        shown = [(columns["paths"][i], similarity) for _, i, similarity in rows]
-        _draw(sheet, options.image, shown, origin.get("reading", {}))
+        texts = digits_that_differ([similarity for _, similarity in found], least=4)
+        names = [columns["paths"][i] for i, _ in found]
+        if options.cluster is None:
+            names.insert(0, options.image if own is None else columns["paths"][own])
+        _draw(sheet, names, title, texts, origin.get("reading", {}))
     except (ExportError, ValueError) as error:
         return fail(error)
     except OSError as error:
         return fail(f"{sheet} could not be written: {reason(error)}")
     print(f"{'rank':>4} {'similarity':>10} {'cluster':>7}  path")
-    for rank, (path, i, similarity) in enumerate(rows, 1):
-        print(f"{rank:4} {similarity:10.4f} {columns['clusters'][i]:7}  {path}")
-    print(f"\n{sheet}: the query, then these images")
+    for rank, ((i, _), text) in enumerate(zip(found, texts, strict=True), 1):
+        path = printable(str(columns["paths"][i]))
+        print(f"{rank:4} {text:>10} {columns['clusters'][i]:7}  {path}")
+    print(f"\n{sheet}: {title}, then these images")
     return 0
+
+
+def _check_options(options, sheet):
+    """Raises UsageError for values that cannot work, before anything is read."""
+    if options.top < 1:
+        raise UsageError(f"--top should be at least 1. Received: {options.top}")
+    if sheet.suffix.lower() != ".png":
+        raise UsageError(f"--sheet should end in .png. Received: {sheet}")
+    if options.sheet and sheet.exists() and not options.overwrite:
+        raise UsageError(f"{sheet} exists. Choose another --sheet, or add --overwrite.")
+
+
+def _clusters_of(folder, paths):
+    """The cluster of each image by clusters.csv: `(n,)` integers."""
+    import numpy as np
+
+    table = folder / "clusters.csv"
+    try:
+        with open(table, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = [(row["path"], int(row["cluster"])) for row in csv.DictReader(file)]
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UsageError(
+            f"{folder} holds no clusters.csv of python -m pipelines.clusters ({reason(error)})."
+        ) from error
+    if [path for path, _ in rows] != paths.tolist():
+        raise UsageError(f"{table} is of other images than the file of embeddings.")
+    return np.array([cluster for _, cluster in rows])
 
 
 def nearest(embeddings, query, top, own=None):
@@ -102,14 +142,33 @@ def nearest(embeddings, query, top, own=None):
 
 
 def _query(options, columns, origin):
-    """The embedding of the query, and its row where it has one."""
+    """What is looked for, its embedding, and its row where it has one."""
     import numpy as np
 
-    from cueco_tf.data import image_files
-
+    embeddings, count = columns["embeddings"], len(columns["paths"])
+    if options.cluster is not None:
+        members = embeddings[columns["clusters"] == options.cluster]
+        if not len(members):
+            raise UsageError(
+                f"No image is in cluster {options.cluster}: there are clusters "
+                f"{columns['clusters'].min()} to {columns['clusters'].max()}."
+            )
+        units = members / np.maximum(np.linalg.norm(members, axis=1, keepdims=True), 1e-12)
+        return f"the middle of cluster {options.cluster}", units.mean(axis=0), None
+    if options.row is not None:
+        if not 0 <= options.row < count:
+            raise UsageError(f"--row should be in [0, {count - 1}]. Received: {options.row}")
+        return f"row {options.row}", embeddings[options.row], options.row
     (rows,) = np.nonzero(columns["paths"] == options.image)
     if len(rows):
-        return columns["embeddings"][rows[0]], int(rows[0])
+        return "the query", embeddings[rows[0]], int(rows[0])
+    return "the query", _embed(options, origin), None
+
+
+def _embed(options, origin):
+    """The embedding of an image that is none of the file's."""
+    from cueco_tf.data import image_files
+
     if not Path(options.image).is_file():
         raise ValueError(f"{options.image} is no image file, and none of {options.file}.")
     folder = options.export or origin.get("export")
@@ -127,49 +186,22 @@ def _query(options, columns, origin):
     except Exception as error:  # a damaged file can make a decoder raise anything
         reason = image_files.reason(error)
         raise ValueError(f"{options.image} cannot be read: {reason}") from error
-    return export.encoder()(image[None]).embeddings[0], None
+    return export.encoder()(image[None]).embeddings[0]
 
 
-def _draw(path, query, found, reading):
-    """Draws the query and the images found, with their similarities, as one PNG."""
-    from PIL import Image, ImageDraw
+def _draw(path, names, title, texts, reading):
+    """Draws images with their names and similarities, before them the query where it is one."""
+    from cueco_tf.embedding.embeddings_file import printable
+    from pipelines.grouping.contact_sheet import draw
+    from pipelines.reporting.names import shorten
+    from pipelines.reporting.thumbnails import NamedPictures
 
-    from cueco_tf.storage import write_atomically
-
-    cells = [(query, "query"), *((name, f"{similarity:.4f}") for name, similarity in found)]
-    count = min(_COLUMNS, len(cells))
-    height = _THUMBNAIL + _CAPTION
-    sheet = Image.new("RGB", (count * _THUMBNAIL, -(-len(cells) // count) * height), "white")
-    draw = ImageDraw.Draw(sheet)
-    for number, (name, caption) in enumerate(cells):
-        left, top = number % count * _THUMBNAIL, number // count * height
-        thumbnail = _thumbnail(name, reading)
-        if thumbnail is not None:
-            sheet.paste(thumbnail, (left, top))
-        short = Path(name).name[-20:].encode("latin-1", "replace").decode("latin-1")
-        draw.text((left + 4, top + _THUMBNAIL + 2), f"{caption}\n{short}", "black")
-    content = io.BytesIO()
-    sheet.save(content, "PNG")
-    write_atomically(path, lambda temporary: temporary.write_bytes(content.getvalue()))
-
-
-def _thumbnail(name, reading):
-    """A square picture of an image file or of a row of an .npy array; None when neither is there
-    any more."""
-    import numpy as np
-    from PIL import Image
-
-    from cueco_tf.data import image_files
-
-    array, _, row = name.rpartition("#")
-    try:
-        if array.endswith(".npy") and not Path(name).exists():
-            image = Image.fromarray(np.load(array, mmap_mode="r")[int(row)])
-            return image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.NEAREST)
-        reading = image_files.Reading(**reading)
-        return Image.fromarray(image_files.central_crop(name, _THUMBNAIL, 1.0, reading))
-    except Exception:  # a damaged file can make a decoder raise anything
-        return None
+    _, shorts = shorten(names[-len(texts) :])
+    if len(names) > len(texts):
+        shorts, texts = [printable(Path(names[0]).name), *shorts], [title, *texts]
+    pictures = NamedPictures(names, reading)
+    cells = enumerate(zip(texts, shorts, strict=True))
+    draw(path, [(pictures.square(i, _SIDE), "\n".join(text)) for i, text in cells])
 
 
 if __name__ == "__main__":

@@ -88,8 +88,9 @@ def digits_findings(digits_run, digits):
     from cueco_tf.running.run_folder import RunFolder
     from pipelines.reporting.examine import examine
 
+    names = [f"digits/train#{i}" for i in range(len(digits.train))]
     run = load_run(digits_run)
-    return examine(RunFolder(digits_run), run, digits.train, digits.class_names, None)
+    return examine(RunFolder(digits_run), run, digits.train, names, digits.class_names, None)
 
 
 @pytest.fixture(scope="session")

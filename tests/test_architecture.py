@@ -42,6 +42,7 @@ ROOMS = {
         "storage",
     },
     "evaluation": {"data", "lazy", "parts", "settings"},
+    "clustering": {"evaluation"},
     "running": {
         "data",
         "distributed",
@@ -69,17 +70,20 @@ ROOMS = {
 COMMANDS = {
     "command": set(),
     "reporting": {"command"},
+    "grouping": {"command", "reporting"},
     "reproducing": {"command", "reporting"},
     "benchmarking": {"command"},
     "enduring": {"command"},
     "benchmark": {"benchmarking", "command"},
+    "clusters": {"command", "grouping", "reporting"},
+    "duplicates": {"command", "grouping", "reporting"},
     "embed": {"command"},
     "endurance": {"command", "enduring"},
     "evaluate": {"command"},
     "export": {"command"},
     "report": {"command", "reporting"},
     "reproduce": {"command", "reproducing"},
-    "search": {"command"},
+    "search": {"command", "grouping", "reporting"},
 }
 # (module, room): why it is imported all the same.
 AGAINST_THE_GRAIN = {}
@@ -87,6 +91,7 @@ AGAINST_THE_GRAIN = {}
 # Imported without TensorFlow, as are all commands; a package stands for what is in it.
 LIGHT = (
     "cueco_tf.backend",
+    "cueco_tf.clustering",
     "cueco_tf.data.image_files",
     "cueco_tf.data.labels",
     "cueco_tf.data.layout",

@@ -106,7 +106,7 @@ def test_a_wheel_holds_both_packages_and_the_commands(tmp_path):
         commands = next(name for name in names if name.endswith("entry_points.txt"))
         commands = wheel.read(commands).decode()
     assert "cueco-train = cueco_tf.train:main" in commands
-    for name in ("embed", "export", "search"):
+    for name in ("clusters", "duplicates", "embed", "export", "search"):
         assert f"cueco-{name} = pipelines.{name}:main" in commands
     for name in (
         "cueco_tf/methods/cueco.py",
@@ -116,8 +116,8 @@ def test_a_wheel_holds_both_packages_and_the_commands(tmp_path):
         assert name in names
     for name in ("benchmark", "benchmarking/step"):
         assert f"pipelines/{name}.py" in names
-    for suffix in ("html", "css", "js"):
-        assert f"pipelines/reporting/page.{suffix}" in names
+    for name in ("base.html", "report.html", "clusters.html", "page.css", "page.js"):
+        assert f"pipelines/reporting/templates/{name}" in names
     assert not any(name.startswith("tests") for name in names)
 
 

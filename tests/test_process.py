@@ -20,7 +20,7 @@ import pytest
 import tensorflow as tf
 
 from cueco_tf import process, train
-from pipelines import embed, evaluate, export, report, search
+from pipelines import clusters, duplicates, embed, evaluate, export, report, search
 
 TINY = [
     *("--dataset", "digits", "--width", "8", "--batch-size", "256", "--queue-size", "300"),
@@ -116,6 +116,8 @@ def test_every_command_leaves_the_process_as_it_was(digits_run, digits_export, t
     commands = [
         (embed, [digits_export, tmp_path / "images.npy", "--output", out], 0),
         (search, [out, f"{tmp_path / 'images.npy'}#0"], 0),
+        (clusters, [out, "--count", 3], 0),
+        (duplicates, [out], 0),
         (evaluate, [digits_run, "--no-baselines", "--output", tmp_path / "scores.json"], 0),
         (export, [digits_run, "--output", tmp_path / "new"], 0),
         (report, [tmp_path / "none"], 2),

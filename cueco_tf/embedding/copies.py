@@ -27,17 +27,20 @@ def embeddings_kept(path):
 
 
 @contextlib.contextmanager
-def copies(folder, source, part, num_clusters):
-    """Copies the images, which get the folder's name once the block has succeeded, all or none.
+def copies(folder, rows, count, num_clusters, load, link=False):
+    """Sorts images into folders, which get their name once the block has succeeded, all or none.
 
     The folder is owned meanwhile.
 
     Args:
         folder: path of a folder that is not there yet, or None to copy nothing.
-        source: what `sources.open_source` returned.
-        part: `PartFile`, flushed.
+        rows: iterable of `(number, name, cluster)` of the images.
+        count: integer, how many those are.
         num_clusters: integer >= 1; the cluster's number is the folder's name, in as many digits
-            as the last one needs.
+            as the last one needs; below 0, the folder is called `other`.
+        load: function of an image's number that returns it, uint8 `(height, width, 3)`, where its
+            name is no file's; it raises SourceError where that cannot be.
+        link: make symbolic links in place of copies. Defaults to False.
 
     Raises:
         SourceError: for an image that cannot be read any more, or a copy that cannot be written.
@@ -48,32 +51,54 @@ def copies(folder, source, part, num_clusters):
         return
     with contextlib.ExitStack() as stack:
         stack.enter_context(own(folder))
-        with embeddings_kept(folder):
+        with embeddings_kept(folder), tqdm(total=count, desc="Copying", leave=False) as bar:
             partial = stack.enter_context(new_folder(folder))
-            _copy(partial, source, part, len(str(num_clusters - 1)))
-        if folder.exists():  # made while this process embedded
-            raise SourceError(f"{folder} exists. Choose a new folder for --copy-to.")
+            for i, name, cluster in rows:
+                title = "other" if cluster < 0 else f"{cluster:0{len(str(num_clusters - 1))}d}"
+                _place(partial / title, i, name, load, link)
+                bar.update()
+        if folder.exists():  # made meanwhile
+            raise SourceError(f"{folder} exists. Choose a new folder for the images.")
         yield
         with embeddings_kept(folder):
             stack.close()
 
 
-def _copy(folder, source, part, digits):
-    with tqdm(total=part.rows, desc="Copying", unit=" images", leave=False) as bar:
-        for block in part.blocks():
-            for i, cluster in zip(block["index"], block["cluster"], strict=True):
-                target = folder / f"{cluster:0{digits}d}"
-                target.mkdir(parents=True, exist_ok=True)
-                origin = Path(source.name(i))
-                if origin.is_file():
-                    target /= origin.name
-                    while target.exists():  # of the same name in another folder
-                        target = target.with_stem(f"{target.stem}-{i}")
-                    shutil.copyfile(origin, target)
-                else:
-                    images, _, skipped = source.load(i, i + 1)
-                    if skipped:
-                        name, reason = skipped[0]
-                        raise SourceError(f"{name} cannot be copied any more: {reason}")
-                    Image.fromarray(images[0]).save(target / f"{i:08d}.png")
-                bar.update()
+def copies_of_part(folder, source, part, num_clusters):
+    """`copies` of the images of a part file.
+
+    Args:
+        folder: as in `copies`.
+        source: what `sources.open_source` returned.
+        part: `PartFile`, flushed.
+        num_clusters: as in `copies`.
+    """
+
+    def load(i):
+        images, _, skipped = source.load(i, i + 1)
+        if skipped:
+            name, reason = skipped[0]
+            raise SourceError(f"{name} cannot be copied any more: {reason}")
+        return images[0]
+
+    rows = (
+        (i, source.name(i), cluster)
+        for block in part.blocks()
+        for i, cluster in zip(block["index"], block["cluster"], strict=True)
+    )
+    return copies(folder, rows, part.rows, num_clusters, load)
+
+
+def _place(folder, i, name, load, link):
+    folder.mkdir(parents=True, exist_ok=True)
+    origin = Path(name)
+    if not origin.is_file():
+        Image.fromarray(load(i)).save(folder / f"{i:08d}.png")
+        return
+    target = folder / origin.name
+    while target.exists():  # of the same name in another folder
+        target = target.with_stem(f"{target.stem}-{i}")
+    if link:
+        target.symlink_to(origin.resolve())
+    else:
+        shutil.copyfile(origin, target)

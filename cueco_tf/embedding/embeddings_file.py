@@ -127,15 +127,9 @@ def read_file(path):
     """
     path = Path(path)
     try:
-        if path.suffix.lower() == ".parquet":
-            return _read_parquet(path)
-        with zipfile.ZipFile(path) as archive:
-            origin = json.loads(archive.comment or "{}")
-        with np.load(path, allow_pickle=False) as file:
-            columns = {name: file[name] for name in ("embeddings", "clusters", "similarities")}
-            columns["paths"] = _paths(file)
-        if not len({len(column) for column in columns.values()}) == 1:
-            raise ValueError("its arrays differ in length")
+        read = _read_parquet if path.suffix.lower() == ".parquet" else _read_npz
+        columns, origin = read(path)
+        _check(columns)
         return columns, origin
     except ImportError as error:
         raise ValueError(f"Reading {path} needs {error.name}: pip install pyarrow") from error
@@ -144,6 +138,36 @@ def read_file(path):
             f"{path} is not a file of embeddings ({printable(str(error)).strip()}). Make one: "
             f"python -m pipelines.embed EXPORT IMAGES --output embeddings.npz"
         ) from error
+
+
+def _read_npz(path):
+    with zipfile.ZipFile(path) as archive:
+        origin = json.loads(archive.comment or "{}")
+    with np.load(path, allow_pickle=False) as file:
+        columns = {name: file[name] for name in ("embeddings", "clusters", "similarities")}
+        return {**columns, "paths": _paths(file)}, origin
+
+
+def _check(columns):
+    """Raises ValueError for columns of another shape or kind than `embed` writes."""
+    count = len(columns["paths"])
+    for name, kinds, ndim in (
+        ("paths", "OU", 1),
+        ("embeddings", "f", 2),
+        ("clusters", "iu", 1),
+        ("similarities", "f", 1),
+    ):
+        column = columns[name]
+        if column.dtype.kind not in kinds or column.ndim != ndim:
+            raise ValueError(f"its {name} are {column.dtype} of shape {column.shape}")
+    if len({len(column) for column in columns.values()}) != 1:
+        raise ValueError("its arrays differ in length")
+    if not count:
+        raise ValueError("it holds no embedding")
+    if not all(
+        np.isfinite(columns["embeddings"][i : i + 8192]).all() for i in range(0, count, 8192)
+    ):
+        raise ValueError("its embeddings are not all finite numbers")
 
 
 def _paths(file):

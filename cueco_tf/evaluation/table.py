@@ -26,13 +26,34 @@ def method_of(config):
     return kind.title, kind.reference
 
 
+def shown_scores(scores):
+    """The names and titles of the scores to show.
+
+    Those of a run's own centroids are compared with the others only where there are as many
+    centroids as classes, which their titles then say: with more, ACC can be no better than the
+    share that so many small clusters cover.
+
+    Args:
+        scores: as in `score_table`, with `num_clusters` (of a summary, `clusters`) and
+            `num_classes`.
+    """
+    count = scores.get("num_clusters", scores.get("clusters"))
+    as_many = count is not None and count == scores.get("num_classes")
+    return {
+        name: title.replace("own", f"own {count}")
+        for name, title in SCORES.items()
+        if as_many or not name.startswith("centroid_")
+    }
+
+
 def score_table(scores):
     """Scores as a table in text: a column for the run, and one for each baseline that is there.
 
     Args:
         scores: a dict of fractions by the names of `SCORES`; those of a baseline carry its prefix
             (`BASELINES`). What is missing or None is shown as a dash. `method` names what was
-            scored.
+            scored, `num_clusters` (of a summary, `clusters`) how many own centroids there are,
+            `num_classes` how many classes.
 
     Returns:
         The table's lines, joined.
@@ -43,7 +64,7 @@ def score_table(scores):
     columns = {prefix: title for prefix, title in columns.items() if f"{prefix}knn_top1" in scores}
     split = "held-out images, %" if scores.get("holdout") else "test split, %"
     lines = [f"{split:22}" + "".join(f"{title:>16}" for title in columns.values())]
-    for name, title in SCORES.items():
+    for name, title in shown_scores(scores).items():
         values = [scores.get(prefix + name) for prefix in columns]
         if any(value is not None for value in values):
             cells = (f"{'-' if v is None else format(100 * v, '.1f'):>16}" for v in values)

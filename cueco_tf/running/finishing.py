@@ -6,11 +6,12 @@ from cueco_tf.evaluation.table import SCORES, method_of, score_table
 from cueco_tf.methods.inference import save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
 from cueco_tf.running.clusters import in_words, make_clusters
+from cueco_tf.running.run_folder import QUALITY
 
 _SCORED_TRAIN, _SCORED_TEST = 50_000, 10_000
 # Raw pixels are scored beside the features where that takes seconds.
 _RAW_LIMIT = 5_000_000  # numbers in the training images
-_SUMMARISED = ("loss", "usage_entropy", "dead_clusters")  # of the last epoch, where they are
+_SUMMARISED = ("loss", "usage_entropy", "dead_clusters", *QUALITY)  # of the last epoch
 
 
 def finish(config, images, model, folder):
@@ -46,6 +47,7 @@ def finish(config, images, model, folder):
         "dataset": config.dataset,
         "holdout": config.holdout,
         "epochs": config.epochs,
+        "num_classes": images.num_classes,
         **clusters,
         **{name: last[name] for name in _SUMMARISED if last.get(name) is not None},
         **({"images": images.scan.record()} if images.scan else {}),

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from cueco_tf.evaluation.features import knn_accuracy
 from cueco_tf.evaluation.networks import features, without_xla
+from cueco_tf.evaluation.quality import label_free_quality
 from cueco_tf.methods.inference import inference_network, save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
 from cueco_tf.running import checkpoints
@@ -15,13 +16,14 @@ from cueco_tf.running.run_folder import columns
 from cueco_tf.running.stopping import Interrupted
 
 
-class KnnMonitor(keras.callbacks.Callback):
-    """Adds the k-NN accuracy of the frozen features to the logs of every `every`-th epoch and of
-    the last one, as `knn_top1`.
+class Monitor(keras.callbacks.Callback):
+    """Looks at the frozen features in every `every`-th epoch and the last one, and adds to its logs
+    how many directions they use (`effective_rank`), how well k-means of them is set apart
+    (`silhouette`) and, of a labelled set, their k-NN accuracy (`knn_top1`).
 
     Args:
-        train: labelled split whose features vote.
-        test: labelled split to classify.
+        train: split to look at; where it is labelled, its features vote.
+        test: labelled split to classify, or None.
         every: integer >= 1, epochs.
         epochs: integer >= 1, the length of training.
     """
@@ -36,10 +38,15 @@ class KnnMonitor(keras.callbacks.Callback):
         self.encoder = without_xla(to_stock_layers(self.model.encoder))
 
     def on_epoch_end(self, epoch, logs=None):
-        """Adds `knn_top1`, in [0, 1], to the logs of an epoch whose turn it is."""
-        if (epoch + 1) % self.every == 0 or epoch + 1 == self.epochs:
-            self.encoder.set_weights(self.model.encoder.get_weights())
-            train_x, test_x = (features(self.encoder, split) for split in (self.train, self.test))
+        """Adds `effective_rank`, `silhouette` and `knn_top1`, in [0, 1], to the logs of an epoch
+        whose turn it is."""
+        if (epoch + 1) % self.every and epoch + 1 != self.epochs:
+            return
+        self.encoder.set_weights(self.model.encoder.get_weights())
+        train_x = features(self.encoder, self.train)
+        logs |= label_free_quality(train_x)
+        if self.test is not None:
+            test_x = features(self.encoder, self.test)
             logs["knn_top1"] = knn_accuracy(train_x, self.train.labels, test_x, self.test.labels)
 
 
@@ -166,6 +173,8 @@ class Progress(keras.callbacks.Callback):
             ("loss", "loss", ".3f"),
             *config.settings.cells(),
             ("images/s", "images_per_second", ".0f"),
+            ("rank", "effective_rank", ".1f"),
+            ("silhouette", "silhouette", ".2f"),
             ("k-NN", "knn_top1", ".1%"),
             ("probe", "online_top1", ".1%"),
         )

@@ -24,11 +24,15 @@ from cueco_tf.running import checkpoints
 from cueco_tf.settings import config_file
 from cueco_tf.storage import remove_partials, write_atomically
 
+START = "start.keras"
+QUALITY = ("effective_rank", "silhouette")  # columns that runs of early 0.2.0 are without
+
 
 def columns(config):
     """The columns of a run's metrics.csv, which depend on its method."""
     first, last = ("epoch", "loss"), ("images_per_second", "knn_top1", "online_top1")
-    return (*first, *config.settings.terms, "learning_rate", *config.settings.columns, *last)
+    own = config.settings.columns
+    return (*first, *config.settings.terms, "learning_rate", *own, *last, *QUALITY)
 
 
 class RunError(ValueError):
@@ -45,11 +49,6 @@ class RunFolder:
     def config(self):
         """Path of every setting, resolved."""
         return self.path / "config.json"
-
-    @property
-    def start(self):
-        """Path of the encoder that the run began with."""
-        return self.path / "start.keras"
 
     @property
     def metrics(self):
@@ -103,7 +102,7 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file. Choose a folder for --run-dir.")
         found = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
-        left = {LOCK, self.start.name} if LOCK in found else set()
+        left = {LOCK, START} if LOCK in found else set()
         if any(not name.startswith(".partial-") for name in found - left):
             raise RunError(
                 f"{self.path} exists and is not empty. Choose another --run-dir, or add --resume "
@@ -180,8 +179,9 @@ class RunFolder:
         except (ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{self.metrics} cannot be read: {error}") from error
         names = columns(config)
-        if set(reader.fieldnames or ()) != set(names):
+        if set(reader.fieldnames or ()) | set(QUALITY) != set(names):
             raise RunError(f"{self.metrics} should have the columns {', '.join(names)}.")
+        rows = [{name: row.get(name) for name in names} for row in rows]
         epochs = [row["epoch"] for row in rows]
         if None in epochs or epochs != sorted(set(epochs)):
             raise RunError(f"{self.metrics} cannot be read: its epochs should rise.")
@@ -206,8 +206,8 @@ class RunFolder:
     def mend(self):
         """Removes what a killed process left half-written, and makes the folders that it had not
         come to."""
-        files = self.config, self.start, self.metrics, self.encoder, self.clusters, self.summary
-        for path in files:
+        remove_partials(self.path / START)
+        for path in (self.config, self.metrics, self.encoder, self.clusters, self.summary):
             remove_partials(path)
         for folder in (self.checkpoints, self.snapshot(0).parent):
             folder.mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ import importlib.util
 import zipfile
 from pathlib import Path
 
-from cueco_tf.running.run_folder import RunError, RunFolder
+from cueco_tf.running.run_folder import START, RunError, RunFolder
 from cueco_tf.settings import encoders
 from cueco_tf.settings.fields import ConfigError
 from cueco_tf.storage import write_atomically
@@ -82,7 +82,7 @@ def write_start(folder, content):
         content: bytes of a `.keras` file.
     """
     folder.check_unused()
-    write_atomically(folder.start, lambda path: path.write_bytes(content))
+    write_atomically(folder.path / START, lambda path: path.write_bytes(content))
 
 
 def read_start(folder, config):
@@ -97,16 +97,17 @@ def read_start(folder, config):
     """
     if config.start is None:
         return None
+    path = folder.path / START
     try:
-        content = folder.start.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise RunError(
-            f"{folder.start} cannot be read: {error.strerror}. It is the encoder that the run "
+            f"{path} cannot be read: {error.strerror}. It is the encoder that the run "
             f"began with: copy the run whole."
         ) from error
     if checksum(content) != config.start:
         raise RunError(
-            f"{folder.start} is not the encoder that the run began with: config.json has another "
+            f"{path} is not the encoder that the run began with: config.json has another "
             f"sha256. Put the run's own file there."
         )
     return content

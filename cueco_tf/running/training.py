@@ -13,7 +13,7 @@ from cueco_tf.running import checkpoints
 from cueco_tf.running.finishing import finish
 from cueco_tf.running.recording import (
     EpochLogs,
-    KnnMonitor,
+    Monitor,
     Progress,
     ResumedMeans,
     RunRecorder,
@@ -25,6 +25,7 @@ from cueco_tf.settings.fields import ConfigError
 
 # The monitor looks at a sample, ten times a run: enough to see a trend, cheap enough to forget.
 _MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
+_MONITOR_UNLABELLED = 2_000
 
 
 def train(config, folder, data_dir, resume, workers, stop=None):
@@ -178,14 +179,15 @@ def _callbacks(config, images, folder, progress, stop, workers):
     together = StopTogether(workers, stop.requested)
     if not workers.is_chief:
         return [together]
-    monitors = []
-    if images.test is not None:
+    every = max(1, config.epochs // _MONITORED)
+    if images.test is None:
+        samples = images.train.sample(_MONITOR_UNLABELLED), None
+    else:
         splits = (images.train, _MONITOR_TRAIN), (images.test, _MONITOR_TEST)
-        sample = [split.labelled().sample(most) for split, most in splits]
-        every = max(1, config.epochs // _MONITORED)
-        monitors = [KnnMonitor(*sample, every, config.epochs)]
+        samples = [split.labelled().sample(most) for split, most in splits]
+    monitor = Monitor(*samples, every, config.epochs)
     recorder = RunRecorder(folder, config, together.agreed)
-    return [together, *monitors, EpochLogs(folder.logs), recorder, progress]
+    return [together, monitor, EpochLogs(folder.logs), recorder, progress]
 
 
 def _introduce(config, images, model, folder):

@@ -9,7 +9,7 @@ import numpy as np
 
 from cueco_tf import data
 from cueco_tf.methods.building import build_model, fit_to_devices
-from cueco_tf.running.recording import EpochLogs, KnnMonitor, RunRecorder
+from cueco_tf.running.recording import EpochLogs, Monitor, RunRecorder
 from cueco_tf.running.run_folder import RunFolder
 from cueco_tf.settings.run import RunConfig
 
@@ -44,7 +44,7 @@ def soak(folder, steps):
     run = RunFolder(Path(folder))
     run.create(config)
     model = build_model(config)
-    monitor = KnnMonitor(images.train.sample(200), images.test, 1, config.epochs)
+    monitor = Monitor(images.train.sample(200), images.test, 1, config.epochs)
     watch = _Watch(monitor)
     model.fit(
         images.train.training_batches(config.batch_size, model.augment, config.seed, 0),
@@ -77,7 +77,7 @@ class _Watch(keras.callbacks.Callback):
     once for each time it traces them.
 
     Args:
-        monitor: the `KnnMonitor` whose predictions are watched as well; it comes first.
+        monitor: the `Monitor` whose predictions are watched as well; it comes first.
     """
 
     def __init__(self, monitor):

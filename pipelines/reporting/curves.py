@@ -41,10 +41,14 @@ def draw(metrics, terms):
     ]
     rate = [("", "blue", column("learning_rate"))]
     momentum = [("", "blue", column("key_momentum"))]
+    rank = [("", "blue", column("effective_rank"))]
+    silhouettes = [("", "blue", column("silhouette"))]
     losses = _losses(column, terms)
     figures = {
         "losses": _lines("Losses", "mean of the epoch", epochs, losses, bottom=0),
         "accuracy": _lines("Accuracy while training", "top-1, %", epochs, accuracy, bottom=0),
+        "effective_rank": _lines("Effective rank", "directions in use", epochs, rank, bottom=0),
+        "silhouette": _lines("Silhouette of k-means", "1 = set apart", epochs, silhouettes),
         "usage_entropy": _lines("Usage entropy", "1 = all used alike", epochs, entropy),
         "dead_clusters": _lines("Dead and re-seeded clusters", "clusters", epochs, counts, 0, 1),
         "learning_rate": _lines("Learning rate", "at the end of the epoch", epochs, rate, 0),

@@ -3,11 +3,12 @@
 import sys
 
 import keras
-import numpy as np
 from sklearn.cluster import KMeans
 from tqdm import tqdm
 
+from cueco_tf.clustering.describe import describe
 from cueco_tf.evaluation.table import method_of
+from cueco_tf.evaluation.vectors import normalize
 from cueco_tf.methods.inference import inference_network
 from cueco_tf.process import seeded
 from cueco_tf.running.clusters import cluster_count
@@ -16,25 +17,24 @@ from pipelines.command import reason
 from pipelines.reporting.findings import (
     Findings,
     choose_queries,
-    describe_clusters,
-    flat_map,
+    look,
     nearest_neighbours,
-    pair_similarity,
 )
+from pipelines.reporting.similarity import pair_similarity
 
-_MAPPED = 5_000
 _PAIRED = 5_000  # images whose pairs are compared, or ten for each cluster if that is more
 _PAIRED_EACH = 10
 _MOMENTS = (0, 50, 100)  # percent of training
 
 
-def examine(folder, run, split, class_names, evaluation):
+def examine(folder, run, split, names, class_names, evaluation):
     """Computes all that the report shows.
 
     Args:
         folder: `RunFolder`.
         run: `Run`.
         split: the split of images to look at.
+        names: what its images are called, strings.
         class_names: tuple, or None without labels.
         evaluation: a dict of scores, or None to take those of the run's summary.
 
@@ -42,22 +42,24 @@ def examine(folder, run, split, class_names, evaluation):
         `Findings`.
     """
     config, seed = run.config, run.config.seed
-    labels, num_classes = (None, 0) if class_names is None else (split.labels, len(class_names))
+    labels = None if class_names is None else split.labels
     own = run.clusters
     wanted = cluster_count(config.num_classes, config.train_images)
     num_clusters = wanted if own is None else len(own.directions)
     paired = split.sample(max(_PAIRED, _PAIRED_EACH * num_clusters), seed)
     similarity = _similarities(folder, paired, num_clusters, seed)
-    h, z = _embed(inference_network(run.model), split, "Embedding")
+    h, z = embed(inference_network(run.model), split, "Embedding")
 
     clusters = None
     if own is not None and own.trained:
         print(f"Assigning {len(z):,} images to {num_clusters:,} clusters ...")
-        clusters = describe_clusters(z, own.directions, labels, num_classes)
+        clusters = describe(z, own.directions)
+    print("Finding neighbours, PCA and t-SNE ...")
+    looks = look(normalize(h), names, clusters, seed, labels, class_names)
     queries = choose_queries(len(h), labels, seed=seed)
     neighbours, similarities = nearest_neighbours(h, queries)
-    mapped, xy = _map(h, seed)
     return Findings(
+        **vars(looks),
         name=folder.path.resolve().name,
         method=method_of(config)[0],
         terms=run.model.terms,
@@ -68,25 +70,12 @@ def examine(folder, run, split, class_names, evaluation):
         finished=run.summary is not None,
         scores=(run.summary if evaluation is None else evaluation) or {},
         evaluated=evaluation is not None,
-        labels=labels,
-        class_names=class_names,
-        clusters=clusters,
-        mapped=mapped,
-        xy=xy,
         queries=queries,
         neighbours=neighbours,
         neighbour_similarities=similarities,
         similarity=similarity,
         similarity_sample=len(paired),
-        count=len(split),
     )
-
-
-def _map(h, seed):
-    """The images on the map, `(m,)`, and their places, `(m, 2)`."""
-    mapped = np.sort(np.random.default_rng(seed).permutation(len(h))[:_MAPPED])
-    print(f"Mapping {len(mapped):,} embeddings: PCA and t-SNE ...")
-    return mapped, flat_map(h[mapped], seed)
 
 
 def _similarities(folder, split, num_clusters, seed):
@@ -100,13 +89,13 @@ def _similarities(folder, split, num_clusters, seed):
                     network = keras.models.load_model(path, safe_mode=True)
             except Exception as error:  # a damaged file can make Keras raise anything
                 raise RunError(f"{path} cannot be read: {reason(error)}") from error
-            _, z = _embed(network, split, f"Snapshot at {percent} %")
+            _, z = embed(network, split, f"Snapshot at {percent} %")
             kmeans = KMeans(min(num_clusters, len(z)), random_state=seed)
             found[percent] = pair_similarity(z, kmeans.fit_predict(z))
     return found
 
 
-def _embed(network, split, title, batch_size=256):
+def embed(network, split, title, batch_size=256):
     """Embeddings h and projections z of a split's images, float32 `(n, features)`, `(n, dim)`."""
     print(f"{title}: {len(split):,} images ...")
     steps = -(-len(split) // batch_size)

@@ -1,4 +1,4 @@
-"""What a report shows of a run, as arrays: clusters, neighbours, a map, similarities.
+"""What a page shows of images, as arrays: clusters, a map, odd ones out, near-duplicates.
 
 Every function takes arrays and returns arrays; n is the number of images looked at.
 """
@@ -7,43 +7,98 @@ import dataclasses
 from functools import cached_property
 
 import numpy as np
-from scipy.cluster.hierarchy import leaves_list, linkage
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 
+from cueco_tf.clustering import duplicates
+from cueco_tf.clustering.describe import Clusters, side_by_side
+from cueco_tf.clustering.neighbours import nearest
 from cueco_tf.data.labels import UNLABELLED
-from cueco_tf.evaluation.features import normalize
+from cueco_tf.evaluation import quality
+from cueco_tf.evaluation.vectors import normalize
 from cueco_tf.settings.run import RunConfig
+from pipelines.reporting.flat_map import flat_map
 
-BINS = np.linspace(-1, 1, 101)  # of cosine similarities
-PCA_DIMENSIONS = 50
 NO_LABEL = "no label"  # the name of the group of images whose class is unknown
+MAPPED = 5_000  # images on a map
+NEIGHBOURS = 10
 
-_BLOCK = 1024  # rows whose similarities to everything else are held at once
+_FEW_USED = 4  # a quarter of the clusters there are, and less
 
 
 @dataclasses.dataclass(frozen=True)
-class Clusters:
-    """L clusters of n images.
+class Pairs:
+    """Which of n images are nearly the same, and which are like no other.
 
-    `assignments` is `(n,)` int32, `centroids` float32 `(L, dim)`, `spreads` float32 `(L,)`: the
-    mean squared distance of a cluster's images to its centroid, NaN where it is empty. `nearest` is
-    a list of L index arrays: a cluster's members most similar to its centroid, or the most similar
-    images of other clusters where it has none. `table` is `(classes, L)`, the images of each class
-    in each cluster, or None without labels.
+    `rows` `(n, k)` are each image's nearest neighbours, `similarities` their cosines; `threshold`
+    is the cosine above which two are near-duplicates, `groups` a list of index arrays of such, the
+    largest first. `odd` are the indices of the odd ones out, the oddest first.
     """
 
-    assignments: np.ndarray
-    centroids: np.ndarray
-    spreads: np.ndarray
-    nearest: list
-    table: np.ndarray | None
+    rows: np.ndarray
+    similarities: np.ndarray
+    threshold: float
+    groups: list
+    odd: np.ndarray
+
+
+def find_pairs(h, seed=0, threshold=None):
+    """Finds near-duplicates and odd ones out.
+
+    Args:
+        h: float32 `(n, features)`, L2-normalised, n >= 2.
+        seed: integer, defaults to 0.
+        threshold: float, a cosine, or None for `duplicates.threshold`.
+
+    Returns:
+        `Pairs`.
+    """
+    rows, similarities = nearest(h, min(NEIGHBOURS, len(h) - 1), seed=seed)
+    threshold = duplicates.threshold(similarities) if threshold is None else threshold
+    groups = duplicates.groups(rows, similarities, threshold)
+    return Pairs(rows, similarities, threshold, groups, duplicates.outliers(similarities))
+
+
+@dataclasses.dataclass(frozen=True)
+class Looks:
+    """What every page shows of n images.
+
+    `names` are n strings, `clusters` is None where there are none (yet). `labels` is `(n,)`
+    integers, -1 where unknown, or None, as is `class_names`. `mapped` are the indices of the
+    `(m,)` images on the map, at `xy` `(m, 2)`; both are None without a map. `pairs` has
+    near-duplicates and odd ones out. `effective_rank` and `silhouette` are those of
+    `evaluation.quality`, the latter None without clusters.
+    """
+
+    names: list
+    clusters: Clusters | None
+    labels: np.ndarray | None
+    class_names: tuple | None
+    mapped: np.ndarray | None
+    xy: np.ndarray | None
+    pairs: Pairs
+    effective_rank: float
+    silhouette: float | None
+
+    @property
+    def count(self):
+        """How many images were looked at, n."""
+        return len(self.names)
+
+    def label(self, i):
+        """The name of an image's class; None without labels."""
+        if self.labels is None:
+            return None
+        return (*self.class_names, NO_LABEL)[self.labels[i]]  # -1, the last, stands for unknown
 
     @cached_property
-    def sizes(self):
-        """Images of each cluster, `(L,)`."""
-        return np.bincount(self.assignments, minlength=len(self.centroids))
+    def table(self):
+        """The images of each class in each cluster, `(classes, L)`; None without labels or
+        clusters."""
+        if self.labels is None or self.clusters is None:
+            return None
+        table = np.zeros((len(self.class_names), len(self.clusters)), np.int64)
+        own = (self.clusters.assignments >= 0) & (self.labels != UNLABELLED)
+        np.add.at(table, (self.labels[own], self.clusters.assignments[own]), 1)
+        return table
 
     @cached_property
     def purities(self):
@@ -53,60 +108,47 @@ class Clusters:
 
     @cached_property
     def orders(self):
-        """Classes and clusters in an order that puts like beside like: two index arrays.
+        """Classes and used clusters in an order that puts like beside like: two index arrays.
 
         Classes that share clusters stand side by side, and a cluster stands where its majority
-        class does; empty clusters come last. Without labels, clusters with similar centroids stand
-        side by side, and the order of the classes is None.
+        class does. Without labels, clusters with similar centroids stand side by side, and the
+        order of the classes is None.
         """
         if self.table is None:
-            return None, _side_by_side(self.centroids)
+            return None, self.clusters.alike
         shares = self.table / np.maximum(self.table.sum(axis=1, keepdims=True), 1)
-        classes = _side_by_side(np.sqrt(shares))
+        classes, used = side_by_side(np.sqrt(shares)), self.clusters.used
         place = self.table[classes].argmax(axis=0) - self.purities  # the purest first
-        return classes, np.argsort(np.where(self.table.any(axis=0), place, np.inf), kind="stable")
+        place = np.where(self.table.any(axis=0), place, np.inf)
+        return classes, used[np.argsort(place[used], kind="stable")]
 
 
-def _side_by_side(rows):
-    """An order of the rows in which neighbours are alike."""
-    if len(rows) < 3:
-        return np.arange(len(rows))
-    return leaves_list(linkage(rows, "average", optimal_ordering=True))
-
-
-def describe_clusters(z, centroids, labels=None, num_classes=0, shown=8):
-    """Assigns images to clusters and describes these.
+def look(h, names, clusters, seed=0, labels=None, class_names=None):
+    """Finds what every page shows.
 
     Args:
-        z: float32 `(n, dim)`, L2-normalised projections.
-        centroids: `(L, dim)`, L2-normalised.
-        labels: `(n,)` integers in [0, num_classes), -1 where unknown, or None.
-        num_classes: integer.
-        shown: integer >= 1, how many nearest images to name at most. Defaults to 8.
+        h: float32 `(n, features)`, L2-normalised, n >= 2.
+        names: n strings.
+        clusters: `Clusters` of the same images, or None.
+        seed: integer, defaults to 0.
+        labels: `(n,)` integers, or None.
+        class_names: tuple, or None.
 
     Returns:
-        `Clusters`.
+        `Looks`.
     """
-    assignments, similarity = np.empty(len(z), np.int32), np.empty(len(z), np.float32)
-    for start in range(0, len(z), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        cosine = z[block] @ centroids.T  # (block, L)
-        assignments[block], similarity[block] = cosine.argmax(axis=1), cosine.max(axis=1)
-    sizes = np.bincount(assignments, minlength=len(centroids))
-    total = np.bincount(assignments, weights=2.0 - 2.0 * similarity, minlength=len(centroids))
-    with np.errstate(invalid="ignore"):
-        spreads = (total / sizes).astype(np.float32)
-    members = np.split(np.lexsort((-similarity, assignments)), np.cumsum(sizes)[:-1])
-    nearest = [
-        (own if len(own) else np.argsort(-(z @ centroid), kind="stable"))[:shown]
-        for own, centroid in zip(members, centroids, strict=True)
-    ]
-    table = None
-    if labels is not None:
-        table = np.zeros((num_classes, len(centroids)), np.int64)
-        known = labels != UNLABELLED
-        np.add.at(table, (labels[known], assignments[known]), 1)
-    return Clusters(assignments, centroids, spreads, nearest, table)
+    mapped = np.sort(np.random.default_rng(seed).permutation(len(h))[:MAPPED])
+    return Looks(
+        names=names,
+        clusters=clusters,
+        labels=labels,
+        class_names=class_names,
+        mapped=mapped,
+        xy=flat_map(h[mapped], seed),
+        pairs=find_pairs(h, seed),
+        effective_rank=quality.effective_rank(h, seed),
+        silhouette=quality.silhouette(h, None if clusters is None else clusters.assignments, seed),
+    )
 
 
 def choose_queries(count, labels=None, queries=10, seed=0):
@@ -147,79 +189,16 @@ def nearest_neighbours(h, queries, k=8):
     return order, np.take_along_axis(similarity, order, axis=1)
 
 
-def flat_map(h, seed=0):
-    """Places embeddings in a plane: L2-normalised, PCA to 50 dimensions, then t-SNE to two.
-
-    Args:
-        h: float32 `(n, features)`, n >= 2.
-        seed: integer, defaults to 0.
-
-    Returns:
-        float32 `(n, 2)` in [0, 1], the longer side filling it.
-    """
-    x = normalize(h)
-    x = PCA(min(PCA_DIMENSIONS, *x.shape), random_state=seed).fit_transform(x)
-    # As scikit-learn's own start by PCA, but defined when all embeddings are the same.
-    start = 1e-4 * x[:, :2] / max(x[:, 0].std(), 1e-12)
-    perplexity = min(30.0, (len(x) - 1) / 3)
-    # One thread: the same map on any machine. t-SNE waits for its threads a thousand times, so on
-    # busy cores several were seen to take longer than one.
-    with threadpool_limits(1):
-        xy = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(x)
-    xy = xy - xy.min(axis=0)
-    return (xy / max(xy.max(), 1e-12)).astype(np.float32)
-
-
 @dataclasses.dataclass(frozen=True)
-class Similarity:
-    """Cosine similarity of the pairs within a cluster and of the pairs between clusters.
-
-    `within` and `between` are `(100,)`: the pairs' share in each of `BINS`; the means are floats,
-    NaN where there is no such pair.
-    """
-
-    within: np.ndarray
-    between: np.ndarray
-    mean_within: float
-    mean_between: float
-
-
-def pair_similarity(z, clusters):
-    """Looks at all pairs of images.
-
-    Args:
-        z: float32 `(n, dim)`, L2-normalised.
-        clusters: `(n,)` integers.
-
-    Returns:
-        `Similarity`.
-    """
-    pairs, totals = np.zeros((2, len(BINS) - 1)), np.zeros(2)
-    for start in range(0, len(z), _BLOCK):
-        row = np.arange(start, min(start + _BLOCK, len(z)))
-        cosine = np.clip(z[row] @ z[start:].T, -1, 1)
-        once = row[:, None] < np.arange(start, len(z))  # each pair once, none of an image's own
-        same = clusters[row, None] == clusters[start:]
-        for i, chosen in enumerate((once & same, once & ~same)):
-            pairs[i] += np.histogram(cosine[chosen], BINS)[0]
-            totals[i] += cosine[chosen].sum(dtype=np.float64)
-    counts = pairs.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return Similarity(*(pairs / np.maximum(counts, 1)[:, None]), *(totals / counts).tolist())
-
-
-@dataclasses.dataclass(frozen=True)
-class Findings:
+class Findings(Looks):
     """All that a report shows of one run.
 
     `method` is its title, `terms` the names of its losses, `clusters_are` what its clusters are
     (`running.clusters`), or None, `num_clusters` how many there are or will be. `metrics` and
     `config` are the run folder's; `scores` the evaluation's or the summary's, a dict;
-    `evaluated` says which. `labels` is `(n,)` or None, as is `class_names`. `mapped` are the
-    indices of the `(m,)` images on the map, at `xy` `(m, 2)`. `queries` is `(q,)`, `neighbours` and
-    `neighbour_similarities` `(q, k)`. `similarity` maps percent of training to `Similarity`, of
-    `similarity_sample` images. `images` says in lines what was taken from a folder and what was
-    left.
+    `evaluated` says which. `queries` is `(q,)`, `neighbours` and `neighbour_similarities` `(q, k)`.
+    `similarity` maps percent of training to `Similarity`, of `similarity_sample` images. `images`
+    says in lines what was taken from a folder and what was left.
     """
 
     name: str
@@ -232,15 +211,21 @@ class Findings:
     finished: bool
     scores: dict
     evaluated: bool
-    labels: np.ndarray | None
-    class_names: tuple | None
-    clusters: Clusters | None
-    mapped: np.ndarray
-    xy: np.ndarray
     queries: np.ndarray
     neighbours: np.ndarray
     neighbour_similarities: np.ndarray
     similarity: dict
     similarity_sample: int
-    count: int
     images: tuple = ()
+
+    @property
+    def evenly_used(self):
+        """As many clusters, if all held the same number of images, would be as evenly filled: the
+        exponential of the entropy of their shares."""
+        shares = self.clusters.sizes[self.clusters.used] / self.clusters.sizes.sum()
+        return float(np.exp(-np.sum(shares * np.log(shares))))
+
+    @property
+    def few_used(self):
+        """Whether the images lie in so few clusters that something went wrong."""
+        return self.evenly_used < min(self.num_clusters, self.count) / _FEW_USED

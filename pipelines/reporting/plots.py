@@ -5,11 +5,11 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
-from cueco_tf.data.labels import UNLABELLED
 from pipelines.reporting import curves
-from pipelines.reporting.findings import BINS, NO_LABEL
+from pipelines.reporting.findings import NO_LABEL
+from pipelines.reporting.similarity import BINS
 from pipelines.reporting.style import COLOURS, FEW, STYLE, new_axes
 
 _NAMED = 120  # so many classes have room for their names beside the matrix
@@ -23,8 +23,43 @@ def draw(findings):
             **_similarity(findings.similarity),
             **_map(findings),
             **_clusters(findings.clusters),
-            **_matrix(findings.clusters, findings.class_names),
+            **_matrix(findings),
         }
+
+
+def draw_clusters(looks, curve):
+    """The figures of a page of clusters: the map and, where the count was chosen, its curve."""
+    with matplotlib.rc_context(STYLE):
+        return {**_map(looks), **({} if curve is None else _counts(curve))}
+
+
+def _counts(curve):
+    """What each number of clusters gave."""
+    figure, axes = new_axes("How many clusters", "clusters", "", (7, 3.4))
+    for name, values, colour in (
+        ("agreement", curve.agreements, "orange"),
+        ("silhouette", curve.silhouettes, "blue"),
+        ("product", curve.scores, "ink"),
+    ):
+        axes.plot(curve.counts, values, color=COLOURS[colour], label=name)
+    axes.axvline(curve.chosen, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
+    axes.annotate(
+        str(curve.chosen),
+        (curve.chosen, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -2),
+        textcoords="offset points",
+        va="top",
+        color=COLOURS["muted"],
+    )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xticks([t for t in (2, 3, 5, 10, 20, 50, 100, 200) if t <= curve.counts[-1]])
+    axes.set_ylim(0, 1)
+    below = dict(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
+    axes.legend(frameon=False, labelcolor="linecolor", **below)
+    return {"counts": figure}
 
 
 def group_colours(places):
@@ -74,16 +109,16 @@ def _similarity(similarity):
 
 def _map(findings):
     """The map, coloured by label where there are labels, else by cluster, with names on it."""
-    groups = map_groups(findings)
-    if not groups:
+    first = next(map_groups(findings), None)
+    if first is None:
         return {}
-    title, names, members, colours = groups[0]
+    title, names, members, colours = first
     figure, axes = new_axes(f"Map of embeddings, coloured by {title}", "", "", (8, 8))
     axes.set(xticks=[], yticks=[], aspect="equal")
     axes.spines[:].set_visible(False)
     # y grows downwards, as on the page's canvas.
     axes.scatter(*(findings.xy * (1, -1)).T, c=np.array(colours)[members], s=5, linewidths=0)
-    for group in np.unique(members):
+    for group in np.unique(members) if len(names) <= _NAMED else ():
         x, y = np.median(findings.xy[members == group], axis=0)
         axes.text(
             *(x, -y, names[group]),
@@ -95,23 +130,26 @@ def _map(findings):
     return {"map": figure}
 
 
-def map_groups(findings):
-    """The ways to colour the map: a list of (title, names, group of each point, colours)."""
-    kinds, clusters = [], findings.clusters
-    if findings.labels is not None:
-        names, labels = findings.class_names, findings.labels
-        order = np.arange(len(names)) if clusters is None else clusters.orders[0]
-        if UNLABELLED in labels:
-            labels = np.where(labels == UNLABELLED, len(names), labels)
-            names, order = (*names, NO_LABEL), np.append(order, len(names))
-        kinds.append(("label", names, labels, order))
+def map_groups(looks):
+    """Yields the ways to colour the map: (title, names, group of each point, colours). Only groups
+    that have a point have a name and a colour."""
+    kinds, clusters = [], looks.clusters
+    if looks.labels is not None:
+        names = looks.class_names
+        order = np.arange(len(names)) if clusters is None else looks.orders[0]
+        kinds.append(("label", [*names, NO_LABEL], looks.labels, order))
     if clusters is not None:
-        names = tuple(f"cluster {i}" for i in range(len(clusters.sizes)))
-        kinds.append(("cluster", names, clusters.assignments, clusters.orders[1]))
-    return [
-        (title, names, members[findings.mapped], group_colours(np.argsort(order)))
-        for title, names, members, order in kinds
-    ]
+        names = [f"cluster {i}" for i in range(len(clusters))]
+        kinds.append(("cluster", [*names, "no cluster"], clusters.assignments, looks.orders[1]))
+    for title, names, members, order in kinds:  # -1, the last name, stands for none
+        of = members[looks.mapped]
+        shown = order[np.isin(order, of)]
+        colours = group_colours(np.arange(len(shown)))
+        if (of < 0).any():
+            shown, colours = np.append(shown, -1), [*colours, COLOURS["muted"]]
+        place = {int(group): i for i, group in enumerate(shown)}
+        places = np.array([place[group] for group in of.tolist()])
+        yield title, [names[i] for i in shown], places, colours
 
 
 def _clusters(clusters):
@@ -123,7 +161,7 @@ def _clusters(clusters):
     dots = dict(s=14, color=COLOURS["blue"], alpha=0.7, linewidths=0, clip_on=False)
     axes.scatter(sizes, spread, **dots)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    fair = sizes.mean()
+    fair = sizes[clusters.used].mean()
     axes.axvline(fair, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate(
         f"mean {fair:,.0f}",
@@ -134,20 +172,20 @@ def _clusters(clusters):
         va="top",
         color=COLOURS["muted"],
     )
-    extremes = {np.argmin(sizes), np.argmax(sizes), np.nanargmin(spread), np.nanargmax(spread)}
+    used = clusters.used
+    extremes = {used[0], used[-1], np.nanargmin(spread), np.nanargmax(spread)}
     for i in sorted(extremes):
-        if sizes[i]:  # an empty cluster has no spread
-            axes.annotate(str(i), (sizes[i], spread[i]), (4, 4), textcoords="offset points")
+        axes.annotate(str(i), (sizes[i], spread[i]), (4, 4), textcoords="offset points")
     axes.set_xlim(left=0)
     return {"clusters": figure}
 
 
-def _matrix(clusters, class_names):
+def _matrix(looks):
     """Classes against clusters, like beside like; each row is a class's images."""
-    if clusters is None or clusters.table is None:
+    if looks.table is None:
         return {}
-    classes, order = clusters.orders
-    table = clusters.table[classes][:, order]
+    classes, order = looks.orders
+    table = looks.table[classes][:, order]
     share = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     named, numbered = len(classes) <= _NAMED, len(order) <= FEW
     size = (9, min(max(0.115 * len(classes), 4) + 1, 14))
@@ -157,7 +195,7 @@ def _matrix(clusters, class_names):
     image = axes.imshow(share, cmap=clear, vmin=0, aspect="auto", interpolation="none")
     axes.grid(False)
     small = STYLE["font.size"] if len(classes) <= FEW else 6
-    names = [class_names[i] for i in classes] if named else []
+    names = [looks.class_names[i] for i in classes] if named else []
     axes.set_yticks(range(len(names)), names, fontsize=small)
     axes.set_xticks(range(len(order)) if numbered else [], order if numbered else [])
     bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 3 / size[1]), pad=0.02, anchor=(0, 1))

@@ -109,15 +109,15 @@ def test_it_is_evaluated_without_centroids(folder, tmp_path, capsys):
     for name in ("knn_top1", "knn200_top1", "online_top1"):
         assert scores[name] == pytest.approx(summary[name])
     table = capsys.readouterr().out
-    assert "own centroids" not in table and re.search(r"test split, % +Tiny\n", table)
+    assert "centroids" not in table and re.search(r"test split, % +Tiny\n", table)
 
 
 def test_its_report_says_what_the_clusters_are(folder):
     run(report, folder, "--images", 300)
     text = (folder / "report" / "index.html").read_text()
-    assert re.search(r"100 clusters, \d+ of them used \(k-means of z\)", text)
+    used = re.search(r"100 clusters, (\d+) of them used \(k-means of z\)", text)[1]
     assert "Tiny learns no clusters" in text
-    assert text.count('<li id="cluster-') == 100 and "own centroids" not in text
+    assert text.count('<li id="cluster-') == int(used) > 50 and "centroids</th>" not in text
     figures = {path.stem for path in (folder / "report").glob("*.png")}
     assert {"losses", "accuracy", "learning_rate", "similarity", "map", "clusters"} <= figures
     assert not {"usage_entropy", "dead_clusters", "key_momentum"} & figures

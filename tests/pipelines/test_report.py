@@ -15,10 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cueco_tf.clustering.describe import describe, set_apart
 from cueco_tf.evaluation.features import normalize
 from pipelines import report
 from pipelines.reporting import findings as find
-from pipelines.reporting import page, plots, style, thumbnails
+from pipelines.reporting import names, page, plots, style, thumbnails
+from pipelines.reporting.flat_map import flat_map, place_all
+from pipelines.reporting.similarity import BINS, pair_similarity
+from pipelines.reporting.thumbnails import SplitPictures
 
 
 def pixels(split):
@@ -47,7 +51,7 @@ class Tags(HTMLParser):
 @pytest.fixture(scope="module")
 def built(digits_findings, digits):
     """The page of the digits run."""
-    return page.build(digits_findings, plots.draw(digits_findings), digits.train)
+    return page.build(digits_findings, plots.draw(digits_findings), SplitPictures(digits.train))
 
 
 @pytest.fixture(scope="module")
@@ -69,29 +73,75 @@ def unlabelled(tmp_path_factory, cifar):
 # Arithmetic
 
 
-def test_clusters_are_those_of_a_slow_count(digits):
+def test_the_table_of_classes_is_that_of_a_slow_count(digits, digits_findings):
     z, labels = pixels(digits.train), digits.train.labels
     centroids = np.concatenate([z[:7], -z[:1]])  # no image is like the negative of an image
-    clusters = find.describe_clusters(z, centroids, labels, 10, shown=5)
-    own = np.array([max(range(8), key=lambda c: float(x @ centroids[c])) for x in z])
-    np.testing.assert_array_equal(clusters.assignments, own)
+    clusters = set_apart(describe(z, centroids))
+    looks = dataclasses.replace(digits_findings, clusters=clusters)
     for c in range(8):
-        members = np.flatnonzero(own == c)
-        assert clusters.sizes[c] == len(members)
-        pool = members if len(members) else np.arange(len(z))
-        nearest = sorted(pool, key=lambda i, c=c: -float(z[i] @ centroids[c]))[:5]
-        np.testing.assert_array_equal(clusters.nearest[c], nearest)
+        members = np.flatnonzero(clusters.assignments == c)
         counts = [int(np.sum(labels[members] == k)) for k in range(10)]
-        np.testing.assert_array_equal(clusters.table[:, c], counts)
+        np.testing.assert_array_equal(looks.table[:, c], counts)
         if len(members):
-            assert clusters.purities[c] == max(counts) / len(members)
-            spread = np.mean(np.sum((z[members] - centroids[c]) ** 2, axis=1))
-            assert clusters.spreads[c] == pytest.approx(spread, rel=1e-4)
-    assert clusters.sizes[7] == 0
-    assert np.isnan(clusters.purities[7]) and np.isnan(clusters.spreads[7])
-    classes, order = clusters.orders
-    assert sorted(classes) == list(range(10)) and sorted(order) == list(range(8))
-    assert order[-1] == 7  # the empty one
+            assert looks.purities[c] == max(counts) / len(members)
+    assert len(clusters.others) > 0 and looks.table.sum() == len(z) - len(clusters.others)
+    classes, order = looks.orders
+    assert sorted(classes) == list(range(10)) and sorted(order) == sorted(clusters.used)
+    assert np.isnan(looks.purities[7])
+
+
+def test_few_used_clusters_are_noticed(digits_findings):
+    used = digits_findings.clusters
+    assert digits_findings.evenly_used == pytest.approx(
+        np.exp(-sum(s / 1437 * np.log(s / 1437) for s in used.sizes if s))
+    )
+    assert not digits_findings.few_used
+    assert dataclasses.replace(digits_findings, num_clusters=100).few_used
+    collapsed = dataclasses.replace(used, assignments=np.zeros(1437, np.int32))
+    alone = dataclasses.replace(digits_findings, clusters=collapsed)
+    assert alone.evenly_used == 1 and alone.few_used
+
+
+def test_names_are_relative_and_numbers_have_the_digits_that_differ():
+    assert names.shorten(["a/b/1.png", "a/b/c/2.png"]) == ("a/b/", ["1.png", "c/2.png"])
+    assert names.shorten(["a/cat1.png", "a/cat2.png"]) == ("a/", ["cat1.png", "cat2.png"])
+    assert names.shorten(["x/train#1", "x/train#12"]) == ("x/train", ["#1", "#12"])
+    assert names.shorten(["1.png", "2.png"]) == ("", ["1.png", "2.png"])
+    assert names.shorten(["a/1.png"]) == ("a/", ["1.png"])
+    assert names.digits_that_differ([0.5, 0.25]) == ["0.50", "0.25"]
+    assert names.digits_that_differ([0.99911, 0.99912, 0.5]) == ["0.99911", "0.99912", "0.50000"]
+    assert names.digits_that_differ([0.5, 0.5]) == ["0.50", "0.50"]
+
+
+def test_captions_keep_the_end_by_which_names_differ():
+    assert names.caption("cats/short.jpg") == "short.jpg"
+    assert names.caption("a" * 20) == "a" * 20
+    long = [f"folder/chessboard_GRAY Aufnähme {i:02d}.jpg" for i in range(12)]
+    captions = [names.caption(name) for name in long]
+    assert captions[3] == "chessb\N{HORIZONTAL ELLIPSIS}fnähme 03.jpg"
+    assert len(set(captions)) == 12
+
+
+def test_originals_are_found_from_the_page(tmp_path):
+    (tmp_path / "my photos").mkdir()
+    (tmp_path / "my photos" / "1.png").write_bytes(b"")
+    root, shorts = names.shorten([str(tmp_path / "my photos" / f"{i}.png") for i in (1, 2)])
+    assert names.link_to(root, shorts, tmp_path / "out") == "../my%20photos/"
+    assert names.link_to(root, ["3.png"], tmp_path / "out") is None
+    assert names.link_to("digits/train", ["#1"], tmp_path) is None
+
+
+def test_all_points_find_their_place_on_a_map_of_some(digits):
+    h = pixels(digits.train)[:400]
+    mapped = np.arange(0, 400, 2)
+    xy = flat_map(h[mapped])
+    places = place_all(h, mapped, xy)
+    np.testing.assert_array_equal(places[mapped], xy)
+    # The rest lie where others of their class do.
+    labels = digits.train.labels[:400]
+    rest = np.arange(1, 400, 2)
+    distance = np.linalg.norm(places[rest][:, None] - xy[None], axis=-1)
+    assert np.mean(labels[mapped][distance.argmin(axis=1)] == labels[rest]) > 0.8
 
 
 def test_neighbours_are_those_of_a_full_sort(digits):
@@ -110,7 +160,7 @@ def test_neighbours_are_those_of_a_full_sort(digits):
 
 def test_similarities_are_those_of_every_pair(digits):
     z, clusters = pixels(digits.train)[:1200:4], digits.train.labels[:1200:4]
-    found = find.pair_similarity(z, clusters)
+    found = pair_similarity(z, clusters)
     pairs = {True: [], False: []}
     for i in range(len(z)):
         for j in range(i):
@@ -120,29 +170,29 @@ def test_similarities_are_those_of_every_pair(digits):
         (found.between, found.mean_between, pairs[False]),
     ):
         assert mean == pytest.approx(np.mean(values), abs=1e-5)
-        expected = np.histogram(values, find.BINS)[0] / len(values)
+        expected = np.histogram(values, BINS)[0] / len(values)
         np.testing.assert_allclose(share, expected, atol=2 / len(values))
     assert found.mean_within > found.mean_between + 0.1
-    alone = find.pair_similarity(z[:5], np.arange(5))
+    alone = pair_similarity(z[:5], np.arange(5))
     assert np.isnan(alone.mean_within) and alone.within.sum() == 0
 
 
 def test_the_map_is_a_function_of_the_seed_and_survives_a_collapse(digits):
     h, labels = pixels(digits.train)[:300], digits.train.labels[:300]
-    xy = find.flat_map(h, seed=1)
-    np.testing.assert_array_equal(xy, find.flat_map(h, seed=1))
+    xy = flat_map(h, seed=1)
+    np.testing.assert_array_equal(xy, flat_map(h, seed=1))
     assert xy.shape == (300, 2) and xy.min() == 0 and xy.max() == 1
     distance = np.linalg.norm(xy[:, None] - xy[None], axis=-1) + 9 * np.eye(300)
     assert np.mean(labels[distance.argmin(axis=1)] == labels) > 0.9
-    assert np.isfinite(find.flat_map(np.ones((20, 8), np.float32))).all()
-    assert np.isfinite(find.flat_map(h[:2])).all()
+    assert np.isfinite(flat_map(np.ones((20, 8), np.float32))).all()
+    assert np.isfinite(flat_map(h[:2])).all()
 
 
 def test_thumbnails_keep_to_their_area_and_come_in_order(digits):
     indices = np.array([[5, 2, 5], [9, 0, 1]])
-    images = thumbnails.read(digits.train, indices, pixels=10**6)
+    images = thumbnails.read(SplitPictures(digits.train), indices, pixels=10**6)
     np.testing.assert_array_equal(images, digits.train.images[indices])
-    small = thumbnails.read(digits.train, indices, pixels=6 * 100)
+    small = thumbnails.read(SplitPictures(digits.train), indices, pixels=6 * 100)
     assert small.shape == (2, 3, 10, 10, 3)
     whole = decoded(thumbnails.sheet(images[0], columns=2))
     assert whole.shape == (32, 32, 4)
@@ -178,7 +228,7 @@ def test_the_page_needs_nothing_from_outside_and_is_well_formed(built):
             assert attributes["role"] == "img" and attributes["aria-label"]
         for name in ("aria-labelledby", "aria-describedby"):
             assert set(attributes.get(name, "").split()) <= set(ids)
-    assert not re.search(r"url\((?!#)|@import|<link rel=.stylesheet", built)
+    assert not re.search(r"url\((?!#|data:)|@import|<link rel=.stylesheet", built)
     levels = [int(tag[1]) for tag, _ in parsed.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
@@ -190,7 +240,7 @@ def test_the_page_needs_nothing_from_outside_and_is_well_formed(built):
 
 
 def test_text_has_enough_contrast_in_light_and_dark():
-    sheet = (Path(page.__file__).parent / "page.css").read_text()
+    sheet = (Path(page.__file__).parent / "templates" / "page.css").read_text()
     for block in re.findall(r":root \{(.*?)\}", sheet, re.S):
         colours = dict(re.findall(r"--(\w+): (#\w{6})", block))
         assert {"page", "card"} | style.COLOURS.keys() == colours.keys()
@@ -215,22 +265,23 @@ def contrast(one, two):
 
 def test_scores_stand_beside_their_baselines(digits_findings, digits):
     scores = {"knn_top1": 0.5, "random_knn_top1": 0.25, "raw_knn_top1": 0.375, "online_top1": None}
-    scores |= {"centroid_nmi": 0.125, "protocol": "sgd", "dataset": "mnist"}
+    scores |= {"centroid_nmi": 0.125, "num_clusters": 7, "num_classes": 7}
+    scores |= {"protocol": "sgd", "dataset": "mnist"}
     evaluated = dataclasses.replace(digits_findings, scores=scores, evaluated=True)
-    text = page.build(evaluated, {}, digits.train)
+    text = page.build(evaluated, {}, SplitPictures(digits.train))
     table = re.search(r"<table class=.scores.*?</table>", text, re.S)[0]
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table.split("<tr>")[1:]]
     assert rows == [
         ["score", "this run", "random encoder", "raw pixels"],
         ["k-NN top-1, k = 20", "<strong>50.0</strong>", "25.0", "37.5"],
-        ["NMI, own centroids", "12.5", "\N{EN DASH}", "\N{EN DASH}"],
+        ["NMI, own 7 centroids", "12.5", "\N{EN DASH}", "\N{EN DASH}"],
     ]
     assert "pipelines.evaluate" not in text
     assert "test split of mnist, %, linear by the sgd protocol." in table
     held_out = dataclasses.replace(evaluated, scores={**scores, "holdout": 0.1})
-    text = page.build(held_out, {}, digits.train)
+    text = page.build(held_out, {}, SplitPictures(digits.train))
     assert "On held-out images of mnist, %" in text and "test split of mnist" not in text
-    summary = page.build(digits_findings, {}, digits.train)
+    summary = page.build(digits_findings, {}, SplitPictures(digits.train))
     assert "python -m pipelines.evaluate RUN" in summary and "linear top-1" in summary
 
 
@@ -244,11 +295,11 @@ def test_an_unfinished_run_is_shown_as_far_as_it_got(digits_findings, digits):
         similarity=similarity,
     )
     figures = plots.draw(early)
-    text = page.build(early, figures, digits.train)
+    text = page.build(early, figures, SplitPictures(digits.train))
     assert "after 1 of 4 epochs" in text and "0 % of training" in text
     assert "50 % of training" not in text
     bare = dataclasses.replace(early, metrics=[], similarity={}, clusters=None)
-    text = page.build(bare, plots.draw(bare), digits.train)
+    text = page.build(bare, plots.draw(bare), SplitPictures(digits.train))
     for said in ("No epoch has been finished yet", "no snapshot yet", "have not started yet"):
         assert said in text
 
@@ -324,7 +375,7 @@ def test_a_report_replaces_the_one_before_and_says_where_it_is(digits_run, built
     assert done.returncode == 0, done.stderr
     assert f"Report: {run / 'report' / 'index.html'} (" in done.stdout and "MB)" in done.stdout
     figures = "losses accuracy usage_entropy dead_clusters learning_rate key_momentum similarity"
-    figures = {*figures.split(), "map", "clusters", "classes"}
+    figures = {*figures.split(), "effective_rank", "silhouette", "map", "clusters", "classes"}
     expected = {"index.html", *(f"{name}.png" for name in figures)}
     assert {path.name for path in (run / "report").iterdir()} == expected
     assert not list(run.glob(".report*"))
@@ -380,15 +431,12 @@ def test_a_run_still_in_its_warm_up_says_so(unlabelled, tmp_path):
 
 def test_images_without_a_class_are_shown_as_such(digits_findings, digits):
     labels = np.where(np.arange(len(digits.train)) % 5 == 0, -1, digits.train.labels)
-    own = digits_findings.clusters
-    z = np.concatenate([own.centroids[own.assignments]])
-    clusters = find.describe_clusters(z, own.centroids, labels, 10)
-    assert clusters.table.sum() == np.sum(labels >= 0) < len(labels) == clusters.sizes.sum()
-    used = clusters.sizes > 0
-    assert (clusters.purities[used] <= 1).all()
+    findings = dataclasses.replace(digits_findings, labels=labels)
+    sizes = findings.clusters.sizes
+    assert findings.table.sum() == np.sum(labels >= 0) < len(labels) == sizes.sum()
+    assert (findings.purities[findings.clusters.used] <= 1).all()
     assert (labels[find.choose_queries(len(labels), labels)] >= 0).all()
-    findings = dataclasses.replace(digits_findings, labels=labels, clusters=clusters)
-    (title, names, members, colours), *_ = plots.map_groups(findings)
+    title, names, members, colours = next(plots.map_groups(findings))
     assert title == "label" and names[-1] == "no label" and len(colours) == len(names) == 11
     np.testing.assert_array_equal(members == 10, labels[findings.mapped] == -1)
-    assert "no label" in page.build(findings, plots.draw(findings), digits.train)
+    assert "no label" in page.build(findings, plots.draw(findings), SplitPictures(digits.train))

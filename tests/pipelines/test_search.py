@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
+from cueco_tf.embedding.embeddings_file import read_file
 from pipelines import embed, search
+from pipelines.grouping import contact_sheet
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +50,15 @@ def test_a_near_duplicate_is_found_and_drawn(embedded, capsys):
     assert first[0] == "1" and float(first[1]) > 0.99 and first[3].endswith("again.png")
     assert len(lines[1:]) == 6 + 2 and str(query) not in "".join(lines)
     with Image.open(embedded / "digits-nearest.png") as sheet:
-        assert sheet.size == (5 * 128, 2 * 160)
+        assert sheet.size == (5 * 172 + 12, 2 * 236 + 12)
         pixels = np.asarray(sheet)
     with Image.open(query) as image:
-        drawn = np.asarray(image.resize((128, 128), Image.Resampling.BILINEAR), int)
-    np.testing.assert_allclose(pixels[:128, :128], drawn, atol=2)
-    assert np.abs(pixels[:128, 128:256].astype(int) - drawn).mean() < 5  # the duplicate beside it
+        drawn = np.asarray(image.resize((160, 160), Image.Resampling.BILINEAR), int)
+    np.testing.assert_allclose(pixels[12:172, 12:172], drawn, atol=2)
+    beside = pixels[12:172, 184:344].astype(int)
+    assert np.abs(beside - drawn).mean() < 5  # the duplicate
+    text = pixels[174:220, 12:172]  # "the query", and its name
+    assert text.min() < 100 and text.max() == 255
 
 
 def test_an_image_from_elsewhere_is_embedded_first(embedded, digits, tmp_path, capsys):
@@ -70,6 +75,50 @@ def test_an_image_from_elsewhere_is_embedded_first(embedded, digits, tmp_path, c
     assert run(file, tmp_path / "new.png", "--sheet", sheet, "--overwrite") == 0
 
 
+def test_a_row_and_a_cluster_are_looked_for_too(embedded, capsys, tmp_path):
+    file, sheet = embedded / "digits.npz", tmp_path / "near.png"
+    content, _ = read_file(file)
+    paths, clusters = content["paths"], content["clusters"]
+    unit = content["embeddings"].astype(float)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+
+    def found(*arguments):
+        assert run(file, *arguments, "--top", 3, "--sheet", sheet, "--overwrite") == 0
+        return [line.split()[3] for line in capsys.readouterr().out.splitlines()[1:4]]
+
+    assert found("--row", 7) == found(paths[7])
+    own = clusters[7]
+    middle = unit[clusters == own].mean(axis=0)
+    expected = paths[np.argsort(-(unit @ middle), kind="stable")[:3]]
+    assert found("--cluster", own) == expected.tolist()
+    # The numbers of another clustering of the same images.
+    folder = tmp_path / "clusters"
+    folder.mkdir()
+    lines = ["path,cluster", *(f"{path},{i % 2}" for i, path in enumerate(paths))]
+    (folder / "clusters.csv").write_text("\n".join(lines))
+    middle = unit[1::2].mean(axis=0)
+    expected = paths[np.argsort(-(unit @ middle), kind="stable")[:3]]
+    assert found("--cluster", 1, "--clusters", folder) == expected.tolist()
+
+
+def test_letters_beyond_ascii_are_drawn():
+    font = contact_sheet.letters()
+    missing = font.getmask("\U0010ffff")
+    for letter in "ñÄłЖωя":
+        drawn = font.getmask(letter)
+        assert drawn.getbbox() is not None and bytes(drawn) != bytes(missing)
+
+
+def test_names_break_between_words_and_keep_their_ends():
+    font = contact_sheet.letters()
+    lines = contact_sheet._lines("0.99\nchelsea Aufnähme 03.jpg", font)
+    assert lines == ["0.99", "chelsea Aufnähme ", "03.jpg"]
+    lines = contact_sheet._lines("0.99\n" + "a_long_name_" * 20 + "17.jpg", font)
+    assert len(lines) == 4 and lines[1][0] == "\N{HORIZONTAL ELLIPSIS}"
+    assert lines[-1].endswith("17.jpg")
+    assert all(font.getlength(line) <= 172 for line in lines)  # what a column has
+
+
 def test_a_table_without_pyarrow_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "a.parquet").write_bytes(b"")
@@ -84,7 +133,7 @@ def test_rows_of_an_array_are_drawn_too(digits_export, digits, tmp_path, capsys)
     assert embed.main([str(argument) for argument in arguments]) == 0
     assert run(out, f"{tmp_path / 'digits.npy'}#3", "--top", 1) == 0
     with Image.open(tmp_path / "digits-nearest.png") as sheet:
-        drawn = np.asarray(sheet)[:128:8, :128:8]
+        drawn = np.asarray(sheet)[12:172:10, 12:172:10]
     np.testing.assert_array_equal(drawn, digits.test.images[3])
 
 
@@ -107,6 +156,9 @@ def test_wrong_input_is_refused_in_one_line(embedded, digits_export, tmp_path, c
         ((file, tmp_path / "broken.png"), "cannot be read: UnidentifiedImageError"),
         ((file, tmp_path / "new.png", "--export", tmp_path), "is not an export"),
         ((file, tmp_path / "new.png", "--export", other), "is another encoder than that of"),
+        ((file, "--row", 81), "--row should be in [0, 80]. Received: 81"),
+        ((file, "--cluster", 77), "No image is in cluster 77: there are clusters"),
+        ((file, "--cluster", 1, "--clusters", tmp_path), "holds no clusters.csv"),
         ((file, query, "--top", 0), "--top should be at least 1. Received: 0"),
         ((file, query, "--sheet", tmp_path / "sheet.jpg"), "--sheet should end in .png"),
         ((file, query, "--sheet", tmp_path / "no" / "a.png"), "could not be written"),

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from cueco_tf.evaluation.table import score_table
-from cueco_tf.running.run_folder import RunError, RunFolder, columns
+from cueco_tf.running.run_folder import QUALITY, RunError, RunFolder, columns
 from cueco_tf.settings.run import RunConfig
 
 CONFIG = RunConfig("digits")
@@ -37,6 +37,9 @@ def test_damaged_metrics_are_named(folder, row):
     folder.metrics.write_text(",".join(columns(CONFIG)) + "\n" + row + "\n")
     with pytest.raises(RunError, match=r"metrics\.csv cannot be read"):
         folder.read_metrics(CONFIG)
+    early = [name for name in columns(CONFIG) if name not in QUALITY]
+    folder.metrics.write_text(",".join(early) + "\n1" + "," * (len(early) - 1) + "\n")
+    assert folder.read_metrics(CONFIG)[0].keys() == set(columns(CONFIG))
     folder.metrics.write_text("epoch,loss\n1,2\n")
     with pytest.raises(RunError, match="should have the columns"):
         folder.read_metrics(CONFIG)

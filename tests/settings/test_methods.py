@@ -60,7 +60,7 @@ def test_what_cueco_writes_and_prints_an_epoch():
     assert columns(RunConfig("digits")) == (
         *("epoch", "loss", "info_nce", "centroid_contrast", "cluster_variance", "learning_rate"),
         *("key_momentum", "usage_entropy", "dead_clusters", "reseeded_clusters", "mean_variance"),
-        *("images_per_second", "knn_top1", "online_top1"),
+        *("images_per_second", "knn_top1", "online_top1", "effective_rank", "silhouette"),
     )
     assert CueCoSettings.cells() == [
         ("L1", "info_nce", ".3f"),

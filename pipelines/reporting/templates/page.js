@@ -8,12 +8,17 @@
   const search = document.getElementById("search");
   const buttons = document.querySelectorAll("[data-sort]");
   const cards = [...list.children];
+  const members = JSON.parse(document.getElementById("members-data").textContent);
 
   function arrange() {
     const [key, sign] = sort.value.split(" ");
     const value = (card) => Number(card.dataset[key]);
+    const last = (card) => card.dataset.number < 0; // the images in no cluster
     cards.sort(
-      (a, b) => sign * (value(a) - value(b)) || a.dataset.number - b.dataset.number
+      (a, b) =>
+        last(a) - last(b) ||
+        sign * (value(a) - value(b)) ||
+        a.dataset.number - b.dataset.number
     );
     list.append(...cards);
     for (const button of buttons) {
@@ -26,10 +31,12 @@
     let shown = 0;
     for (const card of cards) {
       const { number, classes } = card.dataset;
-      card.hidden = number !== wanted && !classes.toLowerCase().includes(wanted);
-      shown += !card.hidden;
+      const named = (name) => name.toLowerCase().includes(wanted);
+      card.hidden = number !== wanted && !named(classes) && !members.of[number].some(named);
+      shown += !card.hidden && number >= 0;
     }
-    document.getElementById("card-status").value = `${shown} of ${cards.length} clusters`;
+    const all = cards.filter((card) => card.dataset.number >= 0).length;
+    document.getElementById("card-status").value = `${shown} of ${all} clusters`;
   }
 
   sort.addEventListener("change", arrange);
@@ -49,6 +56,68 @@
       target.scrollIntoView();
     }
   });
+
+  // All images of a cluster: those pictured in the page, then the files themselves, then names.
+  const dialog = document.getElementById("members");
+  const grid = dialog.querySelector(".sheet");
+  const step = 200;
+
+  function cell(card, number, place) {
+    const name = members.of[number][place];
+    const item = document.createElement("li");
+    item.title = name;
+    const { columns, rows, pictured } = card.querySelector(".sheet").dataset;
+    if (place < pictured) {
+      const picture = document.createElement("span");
+      picture.className = "cell";
+      const part = (at, count) => `${(100 * at) / Math.max(count - 1, 1)}%`;
+      picture.style.setProperty("--x", part(place % columns, columns));
+      picture.style.setProperty("--y", part(Math.floor(place / columns), rows));
+      item.append(picture);
+    } else if (members.originals) {
+      const picture = new Image();
+      picture.loading = "lazy";
+      picture.alt = "";
+      picture.addEventListener("error", () => picture.remove());
+      picture.src = members.originals + name.split("/").map(encodeURIComponent).join("/");
+      item.append(picture);
+    }
+    const text = document.createElement("span");
+    text.className = "name";
+    text.textContent = name;
+    item.append(text);
+    return item;
+  }
+
+  function open(button) {
+    const number = button.dataset.members;
+    const card = button.closest("li");
+    const names = members.of[number];
+    const size = Number(card.dataset.size);
+    document.getElementById("members-title").textContent =
+      `${card.querySelector("h3").textContent}: ${size} image${size === 1 ? "" : "s"}`;
+    document.getElementById("members-note").textContent =
+      "The nearest to the middle of the cluster come first." +
+      (names.length < size ? ` The first ${names.length} are listed; clusters.csv has all.` : "");
+    grid.setAttribute("style", card.querySelector(".sheet").getAttribute("style"));
+    grid.replaceChildren();
+    const more = () => {
+      const from = grid.children.length;
+      const to = Math.min(from + step, names.length);
+      for (let i = from; i < to; i++) grid.append(cell(card, number, i));
+    };
+    dialog.onscroll = () => {
+      if (dialog.scrollTop + dialog.clientHeight > dialog.scrollHeight - 600) more();
+    };
+    more();
+    dialog.showModal();
+    dialog.scrollTop = 0;
+  }
+
+  for (const button of document.querySelectorAll("[data-members]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => open(button));
+  }
   document.getElementById("card-controls").hidden = false;
   arrange();
   filter();
@@ -57,6 +126,7 @@
 // The map: points or images on a canvas, by mouse, touch and keyboard.
 (() => {
   const data = JSON.parse(document.getElementById("map-data").textContent);
+  if (!data) return;
   const count = data.x.length;
   const area = document.getElementById("map-area");
   const canvas = document.getElementById("map-canvas");
@@ -69,13 +139,21 @@
   const margin = 24;
   const sprites = new Image();
   let current = -1;
-  let size = 0;
+  const across = Math.max(...data.x);
+  const down = Math.max(...data.y); // one of the two is 10,000
+  let size = 0; // its width
+  let height = 0;
 
   const group = () => data.groups[groupBy ? groupBy.value : 0];
   const picked = () => (pick && pick.value !== "" ? Number(pick.value) : -1);
   const offered = (i) => picked() < 0 || group().of[i] === picked();
-  const spot = (i) => [data.x[i], data.y[i]].map((v) => margin + ((size - 2 * margin) * v) / 1e4);
-  const describe = (i) => data.groups.map((each) => each.names[each.of[i]]).join(", ");
+  const unit = () => (size - 2 * margin) / 1e4;
+  const spot = (i) => [
+    size / 2 + unit() * (data.x[i] - across / 2),
+    height / 2 + unit() * (data.y[i] - down / 2),
+  ];
+  const describe = (i) =>
+    [data.names[i], ...data.groups.map((each) => each.names[each.of[i]])].join(", ");
 
   function drawSprite(target, i, x, y, side) {
     const row = Math.floor(i / data.columns);
@@ -88,14 +166,19 @@
     const members = shown.names.map(() => []);
     shown.of.forEach((g, i) => members[g].push(i));
     const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
-    members.forEach((own, g) => {
-      if (!own.length) return;
-      const at = own.map(spot);
-      const x = median(at.map((p) => p[0]));
+    const taken = [];
+    // The largest first: a name that would lie on another's is left out.
+    const order = [...members.keys()].sort((a, b) => members[b].length - members[a].length);
+    for (const g of order) {
+      const at = members[g].map(spot);
+      const half = context.measureText(shown.names[g]).width / 2 + 3;
+      const x = Math.max(half, Math.min(size - half, median(at.map((p) => p[0]))));
       const y = median(at.map((p) => p[1]));
+      if (taken.some((t) => Math.abs(t.x - x) < t.half + half && Math.abs(t.y - y) < 18)) continue;
+      taken.push({ x, y, half });
       context.strokeText(shown.names[g], x, y);
       context.fillText(shown.names[g], x, y);
-    });
+    }
   }
 
   function draw() {
@@ -105,14 +188,19 @@
     );
     const shown = group();
     const images = style.value === "images";
-    context.clearRect(0, 0, size, size);
+    const side = Math.max(10, Math.min(32, (0.9 * size) / Math.sqrt(count)));
+    context.clearRect(0, 0, size, height);
     // What is picked out is drawn last, above the rest.
     for (const above of [false, true]) {
       for (let i = 0; i < count; i++) {
         if (offered(i) !== above) continue;
         const [x, y] = spot(i);
         if (images && above) {
-          drawSprite(context, i, x - 9, y - 9, 18);
+          if (shown && shown.names.length <= 10) {
+            context.fillStyle = shown.colours[shown.of[i]];
+            context.fillRect(x - side / 2 - 1, y - side / 2 - 1, side + 2, side + 2);
+          }
+          drawSprite(context, i, x - side / 2, y - side / 2, side);
           continue;
         }
         context.fillStyle = !above ? colours.rule : shown ? shown.colours[shown.of[i]] : colours.blue;
@@ -128,12 +216,12 @@
     context.lineWidth = 4;
     context.strokeStyle = colours.page;
     context.fillStyle = colours.ink;
-    if (shown && shown.names.length <= 20 && !images && picked() < 0) drawNames(shown);
+    if (shown && shown.names.length <= 20 && picked() < 0) drawNames(shown);
     if (current >= 0) {
       context.lineWidth = 3;
       context.strokeStyle = colours.ink;
       context.beginPath();
-      context.arc(...spot(current), images ? 13 : 8, 0, 7);
+      context.arc(...spot(current), images ? side : 8, 0, 7);
       context.stroke();
     }
   }
@@ -150,7 +238,7 @@
       const [x, y] = spot(i);
       const { offsetWidth: width, offsetHeight: height } = tip;
       const left = x < size / 2 ? x + 16 : x - width - 16;
-      const top = y < size / 2 ? y + 16 : y - height - 16;
+      const top = y < height / 2 ? y + 16 : y - height - 16;
       tip.style.transform = `translate(${left}px, ${top}px)`;
     }
     draw();
@@ -196,12 +284,12 @@
       return i !== current && ahead > 0 && aside <= ahead ? Math.hypot(dx, dy) : Infinity;
     };
     const next =
-      current < 0 ? best(size / 2, size / 2, Math.hypot) : best(...spot(current), towards);
+      current < 0 ? best(size / 2, height / 2, Math.hypot) : best(...spot(current), towards);
     if (next >= 0) choose(next);
     status.textContent =
       next < 0
         ? "No point further this way."
-        : `Point ${next + 1} of ${count}: ${describe(next) || "an image"}`;
+        : `Point ${next + 1} of ${count}: ${describe(next)}`;
   }
 
   function offerGroup() {
@@ -222,8 +310,11 @@
 
   function fit() {
     size = canvas.clientWidth;
+    height = Math.max(size / 2, 2 * margin + unit() * down);
     const scale = devicePixelRatio || 1;
-    canvas.width = canvas.height = Math.round(size * scale);
+    canvas.style.aspectRatio = `${size} / ${height}`;
+    canvas.width = Math.round(size * scale);
+    canvas.height = Math.round(height * scale);
     context.setTransform(scale, 0, 0, scale, 0, 0);
     draw();
   }

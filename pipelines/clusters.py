@@ -1,0 +1,210 @@
+"""Sorts embedded images into clusters that a person can look at."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from cueco_tf.ownership import check_free, own
+from cueco_tf.process import command, fail
+from cueco_tf.running.checkpoints import CheckpointError
+from cueco_tf.storage import new_folder
+from pipelines.command import UsageError, add_data_dir, check_parent, parser_of, reason
+
+_DESCRIPTION = """\
+Sorts images into clusters and writes them as files to open: index.html, a page of the clusters with
+their images; clusters.csv, a row an image; clusters.json, the tree of clusters; points.parquet, a
+map for Embedding Atlas or Spotlight.
+
+  python -m pipelines.clusters photos.npz                           as many as the images suggest
+  python -m pipelines.clusters photos.npz --count 40 --output sorted
+  python -m pipelines.clusters photos.npz --count 40 --copy-to folders    also a folder a cluster
+  python -m pipelines.clusters photos.npz --count 40 --method head    by who is near whom
+  python -m pipelines.clusters runs/photos --count 40               the training images of a run
+
+SOURCE is a file of python -m pipelines.embed, for which no TensorFlow is needed, or a run folder.
+Images in small k-means clusters are merged into one tree, so that 10, 40 and 200 clusters are cuts
+of the same tree. With --count auto the count is the one at which clusters are set apart well
+(silhouette) and resamples of the images agree on them; the page shows the curve. With --method head
+a clustering head learns from each image's nearest neighbours, in seconds: better where clusters are
+of one size, worse where they are not (docs/clusters.md).
+"""
+
+_EPILOG = """\
+The same source and seed give the same files. Exit codes: 0 done, 2 a wrong value, an unusable file
+or no space, 130 stopped.
+"""
+
+
+def build_parser():
+    """The command line."""
+    parser = parser_of("clusters", _DESCRIPTION, _EPILOG)
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="file of embeddings, or run")
+    parser.add_argument(
+        "--count", default="auto", metavar="K", help="how many clusters, or auto (default: auto)"
+    )
+    parser.add_argument(
+        "--method",
+        choices=("tree", "head"),
+        default="tree",
+        help="a tree of small k-means clusters, or a clustering head (default: tree)",
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="default: SOURCE's name with -clusters"
+    )
+    parser.add_argument(
+        "--other",
+        nargs="?",
+        const="auto",
+        metavar="X",
+        help="set images apart that belong nowhere, as cluster -1: those less similar to their "
+        "cluster's middle than X or, without X, than is usual in their cluster",
+    )
+    folders = parser.add_mutually_exclusive_group()
+    folders.add_argument(
+        "--copy-to", metavar="DIR", type=Path, help="also copy the images into a folder a cluster"
+    )
+    folders.add_argument(
+        "--link-to", metavar="DIR", type=Path, help="the same as symbolic links to the images"
+    )
+    parser.add_argument(
+        "--with-embeddings", action="store_true", help="put the embeddings into points.parquet"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add_data_dir(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier DIR")
+    return parser
+
+
+@command
+def main(argv=None):
+    """Runs the command line and returns the exit code."""
+    options = build_parser().parse_args(argv)
+    name = options.source.resolve()
+    options.output = options.output or name.with_name(f"{name.stem}-clusters")
+    try:
+        _check_options(options)
+        with own(options.output):
+            page = _run(options)
+    except (ValueError, CheckpointError) as error:
+        return fail(error)
+    except OSError as error:
+        return fail(f"{options.output} was not written: {reason(error)}")
+    except KeyboardInterrupt:
+        return fail(f"stopped; {options.output} is as it was.", 130)
+    print(f"Look at {page} ({page.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+def _check_options(options):
+    """Raises UsageError for values that cannot work, before anything is read."""
+    options.count = _number("--count", options.count, int, "a number of at least 1", 1, None)
+    if options.method == "head" and options.count == 1:
+        raise UsageError("--method head needs a --count of at least 2. Received: 1")
+    options.other = _number("--other", options.other, float, "a similarity in [-1, 1]", -1, 1)
+    if not options.source.exists():
+        raise UsageError(
+            f"There is no {options.source}. Make a file of embeddings: python -m pipelines.embed "
+            f"EXPORT IMAGES --output embeddings.npz"
+        )
+    if options.with_embeddings and not importlib.util.find_spec("pyarrow"):
+        raise UsageError("--with-embeddings, in points.parquet, needs pyarrow: pip install pyarrow")
+    output = options.output
+    check_parent("--output", output)
+    if output.exists() and not (options.overwrite and (output / "clusters.json").is_file()):
+        kind = "and is no folder of clusters" if options.overwrite else "or add --overwrite"
+        raise UsageError(f"{output} exists. Choose another --output, {kind}.")
+    for option, folder in (("--copy-to", options.copy_to), ("--link-to", options.link_to)):
+        if folder is not None and folder.exists():  # never overwritten: it may hold anything
+            raise UsageError(f"{folder} exists. Choose a new folder for {option}.")
+        if folder is not None:
+            check_parent(option, folder)
+            check_free(folder)
+    if options.source.is_dir():
+        _check_run(options)
+
+
+def _check_run(options):
+    """Raises UsageError or RunError for what a run cannot give, before TensorFlow is imported."""
+    from cueco_tf.running.run_folder import RunFolder
+    from pipelines.grouping.grouping import check_count
+
+    if options.copy_to or options.link_to:
+        raise UsageError(
+            "Only images that are files, or rows of an .npy array, can be sorted into folders: "
+            "embed those (python -m pipelines.embed) and give the file in place of the run."
+        )
+    check_count(options.source, RunFolder(options.source).read_config().train_images, options.count)
+
+
+def _number(option, text, kind, wanted, least, most):
+    """The number of an option; None and `auto` stay what they are."""
+    if text in (None, "auto"):
+        return text
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not value >= least or (most is not None and value > most):
+        raise UsageError(f"{option} should be {wanted}, or auto. Received: {text}")
+    return value
+
+
+def _run(options):
+    from cueco_tf.embedding.copies import copies
+    from pipelines.grouping import cluster_files as files
+    from pipelines.grouping.collection import open_collection
+    from pipelines.grouping.grouping import check_count, group
+
+    collection = open_collection(options.source, options.data_dir)
+    check_count(options.source, len(collection), options.count)
+    collection.check_varied()
+    folder = options.copy_to or options.link_to
+    if folder is not None:
+        collection.pictures.check_files()
+    settings = options.count, options.seed, options.other, options.method
+    grouping = group(collection.embeddings, *settings)
+    clusters = grouping.clusters
+    print(grouping.sentence())
+    rows = files.folder_rows(collection, clusters)
+    load = None if folder is None else collection.pictures.original
+    with (
+        new_folder(options.output) as partial,
+        copies(folder, rows, len(collection), len(clusters), load, options.link_to is not None),
+    ):
+        _write(partial, options, collection, grouping)
+    return options.output / "index.html"
+
+
+def _write(folder, options, collection, grouping):
+    """Fills the folder of clusters."""
+    from pipelines.grouping import cluster_files as files
+    from pipelines.grouping.overview import write_page
+    from pipelines.reporting import findings, names
+    from pipelines.reporting.flat_map import place_all
+
+    root, shorts = names.shorten(collection.paths)
+    print("Finding neighbours, PCA and t-SNE ...")
+    looks = findings.look(collection.embeddings, shorts, grouping.clusters, options.seed)
+    files.write_table(folder / "clusters.csv", collection, grouping.clusters, grouping.leaves)
+    about = {
+        "format": 1,
+        "source": str(options.source),
+        "images": len(collection),
+        "seed": options.seed,
+        **grouping.about(),
+        "effective_rank": looks.effective_rank,
+        "silhouette": looks.silhouette,
+    }
+    files.write_tree(folder / "clusters.json", collection, grouping, about)
+    if importlib.util.find_spec("pyarrow"):
+        places = place_all(collection.embeddings, looks.mapped, looks.xy)
+        points = folder / "points.parquet"
+        files.write_points(points, collection, grouping.clusters, places, options.with_embeddings)
+    else:
+        print("points.parquet is left out: it needs pyarrow (pip install pyarrow)")
+    originals = names.link_to(root, shorts, options.output)
+    write_page(folder, options.source, grouping, looks, collection.pictures, originals)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Finds near-duplicates, leaks between two sets, and outliers among embedded images."""
+
+import csv
+import sys
+from pathlib import Path
+
+from cueco_tf.ownership import own
+from cueco_tf.process import command, fail
+from cueco_tf.storage import new_folder
+from pipelines.command import UsageError, check_parent, parser_of, reason
+
+_DESCRIPTION = """\
+Finds images that are nearly the same as others, and images like no other, by the cosine of their
+embeddings. Needs no TensorFlow.
+
+  python -m pipelines.duplicates photos.npz
+  python -m pipelines.duplicates train.npz test.npz         also images of the second in the first
+  python -m pipelines.duplicates photos.npz --threshold 0.999 --output again
+
+FILE and OTHER are of python -m pipelines.embed with one encoder. DIR gets index.html, a page to
+look at; duplicates.csv, a row for each image that has a near-duplicate, with its group and whether
+to keep it (the first of each group); leaks.csv, a row for each image of OTHER that is nearly one of
+FILE; outliers.csv, the images far from all others, the farthest first.
+
+Up to 20,000 images every pair is compared; beyond, each image with about three thousand near it.
+"""
+
+_EPILOG = """\
+Exit codes: 0 done, 2 a wrong value, an unusable file or no space, 130 stopped.
+"""
+
+
+def build_parser():
+    """The command line."""
+    parser = parser_of("duplicates", _DESCRIPTION, _EPILOG)
+    parser.add_argument("file", metavar="FILE", type=Path, help=".npz or .parquet of embeddings")
+    parser.add_argument(
+        "other", metavar="OTHER", type=Path, nargs="?", help="a second set, to find leaks"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="X",
+        help="the cosine above which two images are near-duplicates (default: from the data, a "
+        "tenth of the usual distance to the tenth neighbour)",
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="default: FILE's name with -duplicates"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier DIR")
+    return parser
+
+
+@command
+def main(argv=None):
+    """Runs the command line and returns the exit code."""
+    options = build_parser().parse_args(argv)
+    options.output = options.output or options.file.with_name(f"{options.file.stem}-duplicates")
+    try:
+        _check_options(options)
+        with own(options.output):
+            _run(options)
+    except ValueError as error:
+        return fail(error)
+    except OSError as error:
+        return fail(f"{options.output} was not written: {reason(error)}")
+    except KeyboardInterrupt:
+        return fail(f"stopped; {options.output} is as it was.", 130)
+    return 0
+
+
+def _check_options(options):
+    """Raises UsageError for values that cannot work, before anything is read."""
+    output = options.output
+    if options.threshold is not None and not -1 <= options.threshold <= 1:
+        raise UsageError(f"--threshold should be in [-1, 1]. Received: {options.threshold}")
+    check_parent("--output", output)
+    if output.exists() and not (options.overwrite and (output / "duplicates.csv").is_file()):
+        kind = "and is no folder of duplicates" if options.overwrite else "or add --overwrite"
+        raise UsageError(f"{output} exists. Choose another --output, {kind}.")
+
+
+def _run(options):
+    from pipelines.grouping.collection import open_collection
+    from pipelines.grouping.pairs import find_leaks, write_page
+    from pipelines.reporting.findings import find_pairs
+
+    collection = open_collection(options.file)
+    collection.check_varied()
+    other = None if options.other is None else open_collection(options.other)
+    if other is not None:
+        collection.check_comparable(other)
+    pairs = find_pairs(collection.embeddings, threshold=options.threshold)
+    leaks = None if other is None else find_leaks(collection, other, pairs.threshold)
+    surplus = sum(len(group) - 1 for group in pairs.groups)
+    print(
+        f"{len(pairs.groups):,} groups of near-duplicates, more similar than "
+        f"{pairs.threshold:.4f}: {surplus:,} of {len(collection):,} images are too many"
+    )
+    if leaks is not None:
+        print(f"{len(leaks):,} images of {options.other} are nearly in {options.file}")
+    print(f"{len(pairs.odd):,} images are far from all others")
+    with new_folder(options.output) as folder:
+        _write_tables(folder, collection, other, pairs, leaks)
+        write_page(folder, collection, other, pairs, leaks)
+    print(f"Look at {options.output / 'index.html'}")
+
+
+def _write_tables(folder, collection, other, pairs, leaks):
+    """Writes the CSV files."""
+    paths, rows, similarities = collection.paths, pairs.rows, pairs.similarities
+    own = (
+        (number, paths[i], int(place == 0), paths[rows[i, 0]], f"{similarities[i, 0]:.6f}")
+        for number, group in enumerate(pairs.groups)
+        for place, i in enumerate(group)
+    )
+    _write(folder / "duplicates.csv", ("group", "path", "keep", "nearest", "similarity"), own)
+    odd = (
+        (paths[i], f"{similarities[i].mean():.6f}", paths[rows[i, 0]], f"{similarities[i, 0]:.6f}")
+        for i in pairs.odd
+    )
+    columns = ("path", "mean_similarity", "nearest", "similarity")
+    _write(folder / "outliers.csv", columns, odd)
+    if leaks is not None:
+        found = ((other.paths[i], paths[j], f"{similarity:.6f}") for i, j, similarity in leaks)
+        _write(folder / "leaks.csv", ("path", "nearest", "similarity"), found)
+
+
+def _write(path, columns, rows):
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What `clusters`, `duplicates` and `search` share: images, their embeddings, their files."""

@@ -1,0 +1,102 @@
+"""Images with their embeddings: of a file that `embed` wrote, or of a run's training set."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from cueco_tf.embedding.embeddings_file import read_file
+from cueco_tf.evaluation.vectors import normalize
+from pipelines.command import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Collection:
+    """n images.
+
+    `source` says where they are from, `origin` which encoder made the embeddings; `paths` is `(n,)`
+    strings, the images' full names; `embeddings` float32 `(n, dim)`, L2-normalised; `pictures` what
+    `thumbnails.read` takes.
+    """
+
+    source: str
+    origin: dict
+    paths: np.ndarray
+    embeddings: np.ndarray
+    pictures: object
+
+    def __len__(self):
+        return len(self.paths)
+
+    def check_varied(self):
+        """Raises UsageError where there is nothing to compare: one image, or all alike."""
+        if len(self) < 2:
+            raise UsageError(f"{self.source} holds one image: there is nothing to compare it with.")
+        if np.ptp(self.embeddings, axis=0).max() < 1e-6:
+            raise UsageError(
+                f"All {len(self):,} images of {self.source} have the same embedding: they are "
+                f"alike, or the encoder has collapsed."
+            )
+
+    def check_comparable(self, other):
+        """Raises UsageError where the embeddings of another collection are of another encoder."""
+        same_length = self.embeddings.shape[1] == other.embeddings.shape[1]
+        if not same_length or self.origin.get("sha256") != other.origin.get("sha256"):
+            raise UsageError(
+                f"{self.source} and {other.source} are of different encoders: their embeddings "
+                f"cannot be compared. Embed both with the same export."
+            )
+
+
+def open_collection(source, data_dir=None):
+    """Reads embeddings, or makes those of a run's training images.
+
+    Args:
+        source: path of a file of `python -m pipelines.embed`, or of a run folder, which needs
+            TensorFlow.
+        data_dir: where TensorFlow Datasets keeps its sets, or None.
+
+    Returns:
+        `Collection`.
+
+    Raises:
+        ValueError: for anything else; the message says why. Of a run also what `load_run` and
+            `data.load_for` raise.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _of_run(path, data_dir)
+    from pipelines.reporting.thumbnails import NamedPictures
+
+    columns, origin = read_file(path)
+    embeddings = normalize(columns.pop("embeddings"))
+    pictures = NamedPictures(columns["paths"], origin.get("reading"))
+    return Collection(str(source), origin, columns["paths"], embeddings, pictures)
+
+
+def _of_run(path, data_dir):
+    from cueco_tf.data.presence import check_there
+    from cueco_tf.process import import_tensorflow
+    from cueco_tf.running.run_folder import RunFolder
+
+    folder = RunFolder(path)
+    config = folder.read_config()
+    folder.check_begun()
+    check_there(config.dataset, data_dir)
+    tf = import_tensorflow()
+    from cueco_tf import data
+    from cueco_tf.data.decoding import in_one_line
+    from cueco_tf.methods.inference import inference_network
+    from cueco_tf.running.loading import load_run
+    from pipelines.reporting.examine import embed
+    from pipelines.reporting.names import of_split
+    from pipelines.reporting.thumbnails import SplitPictures
+
+    run = load_run(path, weights_only=True)
+    images = data.load_for(run.config, data_dir)
+    try:
+        h, _ = embed(inference_network(run.model), images.train, "Embedding")
+    except tf.errors.OpError as error:  # an image that is gone, or damaged
+        raise UsageError(in_one_line(error)) from error
+    paths = np.array(of_split(images.train, images.name, range(len(images.train))))
+    return Collection(str(path), {}, paths, normalize(h), SplitPictures(images.train))
