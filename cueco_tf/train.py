@@ -16,6 +16,7 @@ from cueco_tf.ownership import InUseError
 from cueco_tf.process import command, fail, import_tensorflow
 from cueco_tf.running.checkpoints import CheckpointError, find
 from cueco_tf.running.run_folder import RunError, RunFolder
+from cueco_tf.running.starting import check_sources
 from cueco_tf.settings.command_line import parse
 from cueco_tf.settings.config_file import from_dict, to_dict
 from cueco_tf.settings.fields import ConfigError
@@ -138,6 +139,7 @@ def _configure(request):
     if "dataset" not in given:
         raise RunError(f"{folder.path} holds no run to go on with. Name a --dataset to start one.")
     config = RunConfig.for_dataset(**given)
+    check_sources(config)
     folder.check_unused()
     return config
 
@@ -168,7 +170,7 @@ def _finished(folder):
 
 def _slug(dataset):
     """A folder name for a data set: `folder:a/b` gives `a-b`."""
-    name = dataset.removeprefix("folder:").removeprefix("tfds:")
+    name = dataset.removeprefix("folder:").removeprefix("array:").removeprefix("tfds:")
     return "".join(c if c.isalnum() else "-" for c in name).strip("-") or "run"
 
 

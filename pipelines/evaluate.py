@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from cueco_tf.data.presence import check_there
-from cueco_tf.evaluation.table import BASELINES, method_of, score_table
+from cueco_tf.evaluation.table import BASELINES, score_table
 from cueco_tf.ownership import own
-from cueco_tf.process import command, fail, import_tensorflow, seeded
+from cueco_tf.process import command, fail, import_tensorflow
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunFolder
 from cueco_tf.settings.choices import LABELS
@@ -38,7 +38,8 @@ NMI, ACC, ARI   k-means on the L2-normalised test embeddings, k = number of clas
          where they are as many as the classes
 
 Raw pixels and a randomly initialised encoder are scored beside the run: a learned encoder has to
-beat both. Scores in the file are fractions.
+beat both. So is the encoder as the run began, where that was with known weights. Scores in the file
+are fractions.
 """
 
 _EPILOG = """\
@@ -81,7 +82,8 @@ def build_parser():
     parser.add_argument(
         "--no-baselines",
         action="store_true",
-        help="leave out raw pixels and the random encoder, which take most of the time",
+        help="leave out raw pixels, the random encoder and the one that the run began with, which "
+        "take most of the time",
     )
     parser.add_argument(
         "--output", metavar="FILE.json", help="default: RUN/evaluation.json, written anew"
@@ -188,6 +190,7 @@ def _score_run(folder, config, dataset, options):
     from cueco_tf import data
     from cueco_tf.data.decoding import in_one_line
     from cueco_tf.running.loading import load_run
+    from pipelines.evaluating.scores import score_run
 
     run = load_run(folder.path, weights_only=True)
     if run.summary is None:
@@ -200,7 +203,7 @@ def _score_run(folder, config, dataset, options):
     if images.test is None:
         raise EvaluationError(f"{dataset} has no labels. Choose a labelled set with --dataset.")
     try:
-        return _score(run, images, options)
+        return score_run(run, images, options)
     except tf.errors.OpError as error:  # of a network, or of a file that is gone
         raise EvaluationError(in_one_line(error)) from error
 
@@ -218,59 +221,6 @@ def _check_dataset(config, dataset, labels):
             f"The run's data set, {dataset}, has no labels, so there is nothing to score. Choose a "
             f"labelled one with --dataset."
         )
-
-
-def _score(run, images, options):
-    from cueco_tf.evaluation import networks as scoring
-    from cueco_tf.parts.resnet import build_encoder
-
-    config, dataset = run.config, images.name
-    networks = {"": run.model.encoder}
-    if not options.no_baselines:
-        with seeded(config.seed):
-            networks["random_"] = build_encoder(config.encoder, config.width, config.image_size)
-        networks["raw_"] = scoring.pixel_network(config.image_size)
-    scores = {
-        "method": method_of(config)[0],
-        "dataset": dataset,
-        "holdout": config.holdout if dataset == config.dataset else 0.0,
-        "protocol": options.protocol,
-        "seed": options.seed,
-        "train_samples": len(images.train.labelled()),
-        "test_samples": len(images.test.labelled()),
-        "num_classes": images.num_classes,
-    }
-    if (own := run.model.directions()) is not None:
-        scores["num_clusters"] = own.shape[0]
-    for prefix, network in networks.items():
-        print(f"Scoring {BASELINES.get(prefix, 'the run')} on {dataset} ...", flush=True)
-        found = _score_network(network, images, options)
-        scores |= {prefix + name: value for name, value in found.items()}
-    scores |= scoring.score_projections(run.model, images.test, images.num_classes, options.seed)
-    scores |= scoring.score_clusters(run.model, images.test)
-    if dataset != config.dataset:
-        scores["online_top1"] = None  # the probe knows other classes
-    return scores
-
-
-def _score_network(network, images, options):
-    """The scores of one network by the chosen protocol."""
-    from cueco_tf.evaluation import networks as scoring
-
-    fast = options.protocol == "fast"
-    found = scoring.score_network(network, images.train, images.test, options.seed, fast)
-    if not fast:
-        found["linear_top1"] = scoring.train_linear_classifier(
-            network,
-            images.train,
-            images.test,
-            images.num_classes,
-            epochs=options.epochs,
-            learning_rate=options.learning_rate,
-            flip=RunConfig.for_dataset(images.name).flip,  # digits have none
-            seed=options.seed,
-        )
-    return found
 
 
 if __name__ == "__main__":

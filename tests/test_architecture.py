@@ -69,6 +69,7 @@ ROOMS = {
 # The same for `pipelines`, where all of `cueco_tf` is open to everyone.
 COMMANDS = {
     "command": set(),
+    "evaluating": {"command"},
     "reporting": {"command"},
     "grouping": {"command", "reporting"},
     "reproducing": {"command", "reporting"},
@@ -79,7 +80,7 @@ COMMANDS = {
     "duplicates": {"command", "grouping", "reporting"},
     "embed": {"command"},
     "endurance": {"command", "enduring"},
-    "evaluate": {"command"},
+    "evaluate": {"command", "evaluating"},
     "export": {"command"},
     "report": {"command", "reporting"},
     "reproduce": {"command", "reproducing"},
@@ -110,6 +111,7 @@ LIGHT = (
     "cueco_tf.process",
     "cueco_tf.running.checkpoints",
     "cueco_tf.running.run_folder",
+    "cueco_tf.running.starting",
     "cueco_tf.settings",
     "cueco_tf.storage",
     "cueco_tf.train",

@@ -33,8 +33,9 @@ def places(digits_run, digits_export, tmp_path):
     (lost / "config.json").write_text(json.dumps({**config, "dataset": "folder:/nowhere"}))
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("a file")
+    (tmp_path / "text.keras").write_text("a file")
     (tmp_path / "sets").mkdir()
-    made = {path.name: str(path) for path in tmp_path.iterdir()}
+    made = {path.stem: str(path) for path in tmp_path.iterdir()}
     return {**made, "run": str(digits_run), "export": str(digits_export)}
 
 
@@ -45,6 +46,9 @@ CASES = [
     ("cueco_tf.train", "--dataset cifar100 --data-dir new", "cifar100 is not in new"),
     ("cueco_tf.train", "--dataset tfds:cifr100 --data-dir {sets}", "Did you mean cifar100"),
     ("cueco_tf.train", "--dataset imagenet100 --data-dir {sets}", "by hand"),
+    ("cueco_tf.train", "--dataset array:new.npz", "There is no file new.npz"),
+    ("cueco_tf.train", "--dataset array:new.mat", "--dataset should be one of"),
+    ("cueco_tf.train", "--dataset array:new.npy --labels none", "--labels should be left out"),
     ("cueco_tf.train", "--dataset digits --run-dir {file}", "file is a file"),
     ("cueco_tf.train", "--dataset digits --run-dir {file}/run", "cannot be made or written"),
     ("cueco_tf.train", "--dataset digits --run-dir /proc/x/y", "cannot be made or written"),
@@ -52,6 +56,21 @@ CASES = [
     ("cueco_tf.train", "--run-dir {lost} --resume", "is finished"),
     ("cueco_tf.train", "--run-dir {run} --resume --epochs 99", "epochs: the run has"),
     ("cueco_tf.train", "--run-dir new --resume", "holds no run"),
+    ("cueco_tf.train", "--dataset digits --encoder keras:MobileNet3", "such as MobileNet or"),
+    (
+        "cueco_tf.train",
+        "--dataset digits --encoder keras:VGG16 --width 8",
+        "--width should be left",
+    ),
+    ("cueco_tf.train", "--dataset digits --encoder file:new.keras", "new.keras (no such file)"),
+    ("cueco_tf.train", "--dataset digits --encoder file:{text}", "no network that Keras saved"),
+    ("cueco_tf.train", "--dataset digits --encoder python:nosuch:make", "no module nosuch"),
+    ("cueco_tf.train", "--dataset digits --encoder python:nosuch", "python:MODULE:FUNCTION"),
+    ("cueco_tf.train", "--dataset digits --weights imagenet", "keras:NAME has imagenet's"),
+    ("cueco_tf.train", "--dataset digits --weights new", "new (no such file)"),
+    ("cueco_tf.train", "--dataset digits --weights {empty}", "is not a run folder"),
+    ("cueco_tf.train", "--dataset digits --weights {run}", "a run of resnet10, width 16"),
+    ("cueco_tf.train", "--dataset digits --freeze-epochs 1", "begins at random"),
     ("cueco_tf.train", "--datset digits", "Did you mean --dataset?"),
     ("cueco_tf.train", "--dataset digits --epochs many", "invalid int value: 'many'"),
     ("cueco_tf.train", "--dataset digits --method byol --queue-size 9", "option of cueco"),

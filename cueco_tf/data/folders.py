@@ -55,7 +55,7 @@ def load_folder(name, folder, image_size, labels, reading):
     if layout.labels is None:
         return ImageSet(name, whole.take(train), None, None, taken)
     if test is None:
-        train, test = _draw_test(layout.labels, train, len(layout.names))
+        train, test = draw_test(layout.labels, train, len(layout.names))
     names = tuple(map(printable, layout.names))
     return ImageSet(name, whole.take(train), whole.take(test), names, taken)
 
@@ -77,8 +77,17 @@ def _taken(found, layout):
     return dataclasses.replace(taken, meaning=meaning)
 
 
-def _draw_test(labels, train, classes):
-    """Holds a fifth of the labelled images out, of each class alike where there are enough."""
+def draw_test(labels, train, classes):
+    """Holds a fifth of the labelled images out, of each class alike where there are enough.
+
+    Args:
+        labels: int32 `(n,)`, -1 where unknown.
+        train: index array, of the images to draw from.
+        classes: integer.
+
+    Returns:
+        `(train, test)`, sorted index arrays.
+    """
     known = train[labels[train] != UNLABELLED]
     own = labels[known]
     enough = np.bincount(own).min() >= 2 and len(known) >= 10 * classes

@@ -38,6 +38,8 @@ def check_there(dataset, data_dir=None):
     name = rest if kind == "tfds" else _TFDS_NAMES.get(dataset)
     if kind == "folder" and rest:
         _check_folder(Path(rest).expanduser())
+    elif kind == "array" and not Path(rest).expanduser().is_file():
+        raise MissingError(f"There is no file {rest}. Give one of NumPy: array:FILE.npy or .npz.")
     elif name:
         _check_tfds(dataset, name, data_dir)
 

@@ -1,4 +1,4 @@
-"""Data sets: `digits`, `cifar10`, `cifar100`, `imagenet100`, `folder:PATH`, `tfds:NAME`.
+"""Data sets: the built-in ones, `folder:PATH`, `array:FILE` and `tfds:NAME`.
 
 A data set is a training split and, where there are labels, a test split. A split is either one
 array in memory (small images) or a list of files that are decoded as they stream (large ones);
@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from cueco_tf.data.arrays import load_array
 from cueco_tf.data.folders import load_folder
 from cueco_tf.data.image_files import AS_STORED, Reading
 from cueco_tf.data.labels import UNLABELLED
@@ -28,6 +29,7 @@ def load(name, data_dir=None, image_size=None, holdout=0.0, labels=None, reading
     Args:
         name: one of `DATASETS`. `folder:PATH` takes images of any size and format at any
             depth; `cueco_tf.data.layout` says when its sub-folders are classes or splits.
+            `array:FILE` holds images, and labels if there are any (`cueco_tf.data.arrays`).
             `tfds:NAME` is any TensorFlow Datasets set with an `image` feature.
         data_dir: where TensorFlow Datasets keeps its sets; beats the environment's
             `TFDS_DATA_DIR`, which beats `~/tensorflow_datasets`. Empty means unset.
@@ -61,6 +63,8 @@ def _load(name, data_dir, image_size, labels, reading):
         return load_tfds(name, "imagenet2012", data_dir, image_size, classes, reading)
     if kind == "folder" and rest:
         return load_folder(name, Path(rest).expanduser(), image_size, labels, reading)
+    if kind == "array" and rest:
+        return load_array(name, Path(rest).expanduser(), image_size, reading)
     if kind == "tfds" and rest:
         return load_tfds(name, rest, data_dir, image_size, reading=reading)
     raise DataError(f"Unknown data set {name!r}. Choose one of: {', '.join(DATASETS)}.")

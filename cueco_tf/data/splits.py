@@ -44,10 +44,12 @@ class _Split:
 
 @dataclasses.dataclass(frozen=True)
 class ArraySplit(_Split):
-    """Images in memory: `images` uint8 `(n, size, size, 3)`, `labels` int32 `(n,)` or None."""
+    """Images in memory: `images` uint8 `(n, size, size, 3)`, `labels` int32 `(n,)` or None;
+    `origin` is the sha256 of the file that they come from, `""` for a published set."""
 
     images: np.ndarray
     labels: np.ndarray | None
+    origin: str = ""
 
     def __len__(self):
         return len(self.images)
@@ -70,14 +72,15 @@ class ArraySplit(_Split):
             return tf.data.Dataset.from_tensor_slices(self.images).batch(batch_size).prefetch(2)
 
     def fingerprint(self):
-        """A hash of the number of images and their labels: pixels differ by a rounding between
-        processors, and published sets do not change but by their version."""
+        """A hash of the number of images, their labels and the file: pixels differ by a rounding
+        between processors, and published sets do not change but by their version."""
         labels = b"" if self.labels is None else self.labels.astype("<i4").tobytes()
-        return hashlib.sha256(f"{len(self)}\n".encode() + labels).hexdigest()
+        return hashlib.sha256(f"{len(self)}\n{self.origin}".encode() + labels).hexdigest()
 
     def take(self, chosen):
         """The split of the chosen indices."""
-        return ArraySplit(self.images[chosen], None if self.labels is None else self.labels[chosen])
+        labels = None if self.labels is None else self.labels[chosen]
+        return ArraySplit(self.images[chosen], labels, self.origin)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,11 +185,12 @@ class ImageSet:
         return None if self.class_names is None else len(self.class_names)
 
 
-def array_split(images, labels, image_size):
+def array_split(images, labels, image_size, origin=""):
     """Brings `(n, height, width, 1 or 3)` images to RGB and to the wanted size."""
     size = image_size or max(images.shape[1:3])
     if images.shape[1:3] != (size, size):
-        blocks = (images[i : i + 4096] for i in range(0, len(images), 4096))
+        count = max(1, min(4096, 2**24 // (images.shape[1] * images.shape[2])))
+        blocks = (images[i : i + count] for i in range(0, len(images), count))
         resized = [tf.image.resize(block, (size, size), antialias=True).numpy() for block in blocks]
         images = np.clip(np.round(np.concatenate(resized)), 0, 255).astype(np.uint8)
-    return ArraySplit(np.repeat(images, 3 // images.shape[-1], axis=-1), labels)
+    return ArraySplit(np.repeat(images, 3 // images.shape[-1], axis=-1), labels, origin)

@@ -63,6 +63,12 @@ class CompiledModel(keras.Model):
             auto_scale_loss=auto_scale_loss,
         )
 
+    def compile_again(self):
+        """`compile` as it was, after a change of `trainable`, with the optimizer and its state. It
+        has to be built on all that is ever trained."""
+        with self.distribute_strategy.scope():
+            self.compile(optimizer=self.optimizer, **self._asked)
+
     def _resolved(self, jit_compile):
         """What XLA compiles: True, False or `"update"`."""
         if jit_compile not in (None, "auto", True, False, "update"):

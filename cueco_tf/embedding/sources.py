@@ -202,10 +202,11 @@ class DatasetArray(_Arrays):
     Args:
         name: of the data set and the split.
         images: uint8 `(n, image_size, image_size, 3)`.
+        known: the split's own fingerprint.
     """
 
-    def __init__(self, name, images):
-        self._name, self._images = name, images
+    def __init__(self, name, images, known):
+        self._name, self._images, self._known = name, images, known
 
     def __len__(self):
         return len(self._images)
@@ -215,8 +216,8 @@ class DatasetArray(_Arrays):
         return f"{self._name}#{i}"
 
     def fingerprint(self):
-        """Changes with the name and the number of images: published sets keep their content."""
-        return hashlib.sha256(f"{self._name} {self._images.shape}".encode()).hexdigest()
+        """Changes with the name, the number of images and the split's own fingerprint."""
+        return hashlib.sha256(f"{self._name} {len(self)} {self._known}".encode()).hexdigest()
 
     def load(self, start, stop):
         """The images of a range: see `FileSource.load`; none is ever skipped."""
@@ -245,5 +246,5 @@ def _open_dataset(name, image_size, crop, data_dir, split, reading):
     if chosen is None:
         raise SourceError(f"The data set {name} has no test split: it has no labels.")
     if isinstance(chosen, splits.ArraySplit):
-        return DatasetArray(f"{name}/{split}", chosen.images)
+        return DatasetArray(f"{name}/{split}", chosen.images, chosen.fingerprint())
     return FileSource(chosen.paths, image_size, crop, reading)

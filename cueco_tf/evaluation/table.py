@@ -17,7 +17,7 @@ SCORES = {
     "centroid_acc": "ACC, own centroids",
     "centroid_ari": "ARI, own centroids",
 }
-BASELINES = {"random_": "random encoder", "raw_": "raw pixels"}
+BASELINES = {"start_": "as it began", "random_": "random encoder", "raw_": "raw pixels"}
 
 
 def method_of(config):

@@ -1,11 +1,12 @@
 """The model card of an export: its manifest in words, as the folder's README.md."""
 
 from cueco_tf.evaluation.table import SCORES
+from cueco_tf.settings.encoders import NO_WEIGHTS, in_words
 
 _CARD = """\
 # {name}
 
-An encoder trained by {method} ({encoder}, width {width}): it turns images into embeddings and into
+An encoder trained by {method} ({network}): it turns images into embeddings and into
 one of {clusters} clusters. Trained without labels on `{dataset}`, {train_images} images of
 {size} x {size} pixels, for {epochs} epochs. Precision of `encoder.onnx`: {precision}.
 
@@ -87,8 +88,7 @@ def model_card(manifest):
     )
     return _CARD.format(
         name=manifest["name"],
-        encoder=config["encoder"],
-        width=config["width"],
+        network=in_words(config["encoder"], config["width"], config.get("weights", NO_WEIGHTS)),
         dataset=config["dataset"],
         train_images=config["train_images"],
         epochs=config["epochs"],

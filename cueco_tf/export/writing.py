@@ -1,15 +1,19 @@
 """A trained model as a network to take along, and that network in each file format."""
 
+import contextlib
 import json
 import logging
 import zipfile
 from pathlib import Path
 
 import keras
+import numpy as np
+import onnx
 import tensorflow as tf
 from keras import ops
 
 from cueco_tf.export.onnx_graph import canonical
+from cueco_tf.export.reading import ExportError
 from cueco_tf.methods.inference import inference_network
 
 OPSET = 17  # understood by ONNX Runtime from 1.12 on
@@ -82,14 +86,47 @@ def to_onnx(network, description):
 
     Returns:
         `onnx.ModelProto` in canonical form, checked in full.
+
+    Raises:
+        ExportError: for a network that computes what ONNX does not know.
     """
     import tf2onnx  # seconds to import
 
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # what is unknown is told below
     function = _function(network)
-    model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
+    with _functions_inlined():
+        model, _ = tf2onnx.convert.from_function(
+            function,
+            function.input_signature,
+            opset=OPSET,
+            custom_op_handlers={"Erfc": (_erfc, [])},
+        )
     _, height, _, _ = network.input_shape
-    return canonical(model, height, network.output["embedding"].shape[-1], description)
+    try:
+        return canonical(model, height, network.output["embedding"].shape[-1], description)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).partition("\n")[0]
+        raise ExportError(f"The encoder cannot be written as ONNX: {reason}") from error
+
+
+@contextlib.contextmanager
+def _functions_inlined():
+    """While it is entered, what is traced has no functions in it: Keras has XLA compile grouped
+    convolutions on a CPU, which no converter looks into."""
+    former = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(former)
+
+
+def _erfc(context, node, name, arguments):
+    """What ONNX has no operator for, in terms of erf: the GELU of TensorFlow asks for it."""
+    node.type = "Erf"
+    one = context.make_const(f"{name}_one", np.array(1, np.float32))
+    terms = [one.output[0], node.output[0]]
+    context.insert_new_node_on_output("Sub", node.output[0], f"{name}_complement", terms)
 
 
 def _function(network):

@@ -125,8 +125,9 @@ class Method(AssigningModel):
     # What it may call.
 
     def encode(self, view, own):
-        """Features h of a view's own images, `(own, dim)`, with gradient."""
-        return self.run(self.encoder, view)[:own]
+        """Features h of a view's own images, `(own, dim)`, with gradient unless all is frozen."""
+        features = self.run(self.encoder, view)[:own]
+        return features if self.encoder.trainable_variables else ops.stop_gradient(features)
 
     def project(self, features):
         """Projections of features, not yet normalised, with gradient."""

@@ -7,18 +7,26 @@ import keras
 import tensorflow as tf
 
 from cueco_tf.data.augment import TwoViews
+from cueco_tf.parts.encoders import encoder_of, from_bytes, to_bytes
 from cueco_tf.parts.optimizers import LARS, SGD
-from cueco_tf.parts.resnet import build_encoder
 from cueco_tf.process import seeded
+from cueco_tf.settings.encoders import NO_WEIGHTS
 
 
-def build_model(config):
-    """The compiled model of a resolved configuration."""
+def build_model(config, begun=None):
+    """The compiled model of a resolved configuration.
+
+    Args:
+        config: `RunConfig`.
+        begun: the encoder that the run began with, as `first_encoder` gives it; None to make it
+            from the settings and what they name.
+
+    Raises:
+        ConfigError: for an encoder or weights that cannot be made, read or loaded.
+    """
     config = fit_to_devices(config)
     with seeded(config.seed), _dtype_policy(config.precision):
-        encoder = build_encoder(
-            config.encoder, config.width, config.image_size, sync_batchnorm=config.sync_batchnorm
-        )
+        encoder = _encoder(config) if begun is None else from_bytes(begun, config.encoder)
         model = pkgutil.resolve_name(config.settings.model)(
             encoder,
             **config.settings.arguments(config.steps_per_epoch),
@@ -33,6 +41,28 @@ def build_model(config):
     # The model's own: under mixed_float16 Keras wraps it in one that scales the loss.
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def first_encoder(config):
+    """The encoder that a run of a resolved configuration begins with, as the bytes of a `.keras`
+    file. Another time the settings may give another one: of what they name, files may have changed.
+
+    Raises:
+        ConfigError: for an encoder or weights that cannot be made, read or loaded.
+    """
+    config = fit_to_devices(config)
+    with seeded(config.seed), _dtype_policy(config.precision):
+        return to_bytes(_encoder(config))
+
+
+def _encoder(config):
+    return encoder_of(
+        config.encoder,
+        config.width,
+        config.image_size,
+        config.sync_batchnorm,
+        None if config.weights == NO_WEIGHTS else config.weights,
+    )
 
 
 def build_optimizer(config):

@@ -51,7 +51,7 @@ def to_stock_layers(network):
 
     def stock(layer):
         config = layer.get_config()
-        if "dtype" in config:
+        if "dtype" in config and isinstance(layer, layers.Layer):  # and no `ops.cast`
             config["dtype"] = "float32"
         if isinstance(layer, FusedBatchNormalization):
             config["synchronized"] = False  # of no use in one process, nor to other backends
@@ -59,6 +59,6 @@ def to_stock_layers(network):
         return layer.__class__.from_config(config)
 
     with seeded(0):  # what the layers are made with is replaced at once
-        copy = keras.models.clone_model(network, clone_function=stock)
+        copy = keras.models.clone_model(network, clone_function=stock, recursive=True)
     copy.set_weights(network.get_weights())
     return copy

@@ -3,13 +3,16 @@
 Whatever its origin, an encoder takes pixels from 0 to 255 and gives `(n, features)` in float32.
 """
 
+import contextlib
 import importlib
 import re
+import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import layers, ops
+from keras.src.backend.config import keras_home
 
 from cueco_tf.parts.batch_norm import FusedBatchNormalization
 from cueco_tf.parts.resnet import build_encoder
@@ -32,8 +35,8 @@ def encoder_of(name, width=64, image_size=32, sync_batchnorm=False, weights=None
         sync_batchnorm: whether BatchNormalization takes its statistics over the images of all
             replicas. Defaults to False.
         weights: `"imagenet"` for the published ones of a Keras network; the path of a `.keras` file
-            whose network has weights of the same shapes; or None for random ones, or the file's
-            own. Defaults to None.
+            whose network has weights of the same shapes, or of the folder of a finished run; or
+            None for random ones, or the file's own. Defaults to None.
 
     Returns:
         A functional `keras.Model` from images `(n, image_size, image_size, 3)` to float32 features
@@ -57,10 +60,46 @@ def encoder_of(name, width=64, image_size=32, sync_batchnorm=False, weights=None
         network = build_encoder(name, width, image_size, sync_batchnorm=sync_batchnorm)
     if rest:
         _check(network, name, image_size)
-        network = _adapted(network, image_size, sync_batchnorm)
+        network = _adapted(network, image_size, sync_batchnorm, of_file=kind == "file")
     if weights is not None and not published:
-        _copy_weights(read_network(weights, "weights"), network, weights)
+        file = Path(weights, "encoder.keras") if Path(weights).is_dir() else weights
+        _copy_weights(read_network(file, "weights"), network, file)
     return network
+
+
+def to_bytes(network):
+    """A network as the content of a `.keras` file, exactly as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "network.keras")
+        network.save(path)
+        return path.read_bytes()
+
+
+def from_bytes(content, name):
+    """The network of which `to_bytes` made the content.
+
+    Args:
+        content: bytes.
+        name: of the encoder, as `encoder_of` takes it. The module of a function is imported, if it
+            is still there: it may register layers of its own.
+
+    Raises:
+        ConfigError: where Keras cannot make the network again.
+    """
+    if name.startswith("python:"):
+        with contextlib.suppress(Exception):  # of the user's own code: anything
+            importlib.import_module(name.split(":")[1])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "network.keras")
+        path.write_bytes(content)
+        try:
+            return keras.models.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:  # Keras raises anything for what it cannot read
+            words = (
+                "a network that Keras can save and load with safe_mode, layers of its own "
+                "registered by keras.saving.register_keras_serializable()"
+            )
+            raise ConfigError("encoder", words, f"{name} ({_line(error)})") from error
 
 
 def read_network(path, option):
@@ -102,7 +141,7 @@ def _keras_network(name, image_size, weights):
         if weights is None or address is None:
             raise
         file = address.group().rsplit("/", 1)[-1]
-        place = Path(keras.config.keras_home(), "models", file)
+        place = Path(keras_home(), "models", file)
         words = f"downloadable: without network put {address.group()} at {place}"
         raise ConfigError("weights", words, "imagenet") from error
 
@@ -129,18 +168,21 @@ def _prepared(pixels, name):
 
 def _from_function(place, image_size):
     module, _, function = place.partition(":")
+    words = "python:MODULE:FUNCTION that can be imported (PYTHONPATH says from where)"
     try:
         make = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        words = "python:MODULE:FUNCTION that can be imported"
-        raise ConfigError("encoder", words, f"python:{place} ({error})") from error
-    return make(image_size)
+        words = f"a function of the image size, {image_size}, that returns a keras.Model"
+        return make(image_size)
+    except Exception as error:  # of the user's own code: anything
+        reason = f"{type(error).__name__}: {_line(error)}"
+        raise ConfigError("encoder", words, f"python:{place} ({reason})") from error
 
 
 def _check(network, name, image_size):
     """Refuses what does not turn such images into features."""
     if not isinstance(network, keras.Model) or not hasattr(network, "input_shape"):
-        raise ConfigError("encoder", "a built keras.Model", f"{name}: {type(network).__name__}")
+        words = "a functional or sequential keras.Model that is built"
+        raise ConfigError("encoder", words, f"{name}: {type(network).__name__}")
     taken, given = network.input_shape, network.output_shape
     sizes = (None, image_size)
     if not (isinstance(taken, tuple) and len(taken) == 4 and taken[3] == 3):
@@ -153,27 +195,36 @@ def _check(network, name, image_size):
         raise ConfigError("encoder", words, f"{name}: {given}")
 
 
-def _adapted(network, image_size, synchronized):
+def _adapted(network, image_size, synchronized, of_file):
     """The network with our BatchNormalization, what pixels go through in float32, and without
     dropout; weights included."""
+    policy = keras.config.dtype_policy().name
 
     def own(layer):
         config = layer.get_config()
         if isinstance(layer, (layers.Rescaling, layers.Normalization)):
             config["dtype"] = "float32"  # bfloat16 would round pixels to integers
+        elif of_file and "dtype" in config and isinstance(layer, layers.Layer):
+            config["dtype"] = policy  # that of the process which saved it says nothing of this run
         if isinstance(layer, layers.BatchNormalization):
             config |= dict(momentum=_MOMENTUM, synchronized=synchronized)
             return FusedBatchNormalization.from_config(config)
-        if isinstance(layer, layers.InputLayer):
-            config["batch_shape"] = (None, image_size, image_size, 3)
         if "rate" in config and "Dropout" in type(layer).__name__:
             config["rate"] = 0.0
         return type(layer).from_config(config)
 
-    copy = keras.models.clone_model(network, clone_function=own)
-    copy.set_weights(network.get_weights())
+    images = keras.Input((image_size, image_size, 3), name="images")
+    inputs = images
+    if not isinstance(network, keras.Sequential):
+        inputs = keras.tree.map_structure(lambda _: images, network.input)  # or a list of one
+    try:
+        copy = keras.models.clone_model(network, inputs, clone_function=own, recursive=True)
+        copy.set_weights(network.get_weights())
+    except Exception as error:  # of a layer's own code: anything
+        words = "a network whose layers can be made anew from their get_config"
+        raise ConfigError("encoder", words, f"{network.name} ({_line(error)})") from error
     features = layers.Activation("linear", dtype="float32", name="features")(copy.outputs[0])
-    return keras.Model(copy.inputs, features, name=network.name)
+    return keras.Model(images, features, name=network.name)
 
 
 def _copy_weights(source, network, path):

@@ -10,6 +10,7 @@ from cueco_tf.methods.building import build_model
 from cueco_tf.running import checkpoints
 from cueco_tf.running.clusters import Clusters, read_clusters
 from cueco_tf.running.run_folder import RunError, RunFolder
+from cueco_tf.running.starting import read_start
 from cueco_tf.settings.run import RunConfig
 
 
@@ -71,8 +72,9 @@ def load_run(run_dir, weights_only=False):
     """
     folder = RunFolder(Path(run_dir))
     config = folder.read_config()
+    begun = read_start(folder, config)
     try:
-        model = build_model(config)
+        model = build_model(config, begun)
     except ValueError as error:  # of what Keras is set to
         raise RunError(f"{folder.path} cannot be loaded: {error}") from error
     if checkpoints.restore(folder.checkpoints, model, weights_only) is None:

@@ -1,6 +1,7 @@
 """The run folder: what a training run writes, and where.
 
 RUN/config.json            every setting, resolved against the data set
+RUN/start.keras            the encoder as the run began, where settings alone do not make it again
 RUN/metrics.csv            a row an epoch
 RUN/logs/                  the same for TensorBoard
 RUN/checkpoints/           the newest two full states
@@ -23,6 +24,7 @@ from cueco_tf.running import checkpoints
 from cueco_tf.settings import config_file
 from cueco_tf.storage import remove_partials, write_atomically
 
+START = "start.keras"
 QUALITY = ("effective_rank", "silhouette")  # columns that runs of early 0.2.0 are without
 
 
@@ -99,7 +101,9 @@ class RunFolder:
         what a process left that was killed before it had written the configuration."""
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file. Choose a folder for --run-dir.")
-        if self.path.exists() and any(map(_is_whole, self.path.iterdir())):
+        found = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        left = {LOCK, START} if LOCK in found else set()
+        if any(not name.startswith(".partial-") for name in found - left):
             raise RunError(
                 f"{self.path} exists and is not empty. Choose another --run-dir, or add --resume "
                 f"to go on with the run in it."
@@ -137,10 +141,8 @@ class RunFolder:
             saved = self.read_config()
             wanted = config.resolve(saved.train_images, saved.image_size, saved.num_classes)
             # What was not asked for depends on the files and the devices of the run.
-            left_open = ("fingerprint", "precision", "jit")
-            known = {
-                name: getattr(saved, name) for name in left_open if getattr(wanted, name) is None
-            }
+            free = ("fingerprint", "precision", "jit", "start")
+            known = {name: getattr(saved, name) for name in free if getattr(wanted, name) is None}
             self.check_same(saved, dataclasses.replace(wanted, **known))
 
     def read_config(self):
@@ -204,6 +206,7 @@ class RunFolder:
     def mend(self):
         """Removes what a killed process left half-written, and makes the folders that it had not
         come to."""
+        remove_partials(self.path / START)
         for path in (self.config, self.metrics, self.encoder, self.clusters, self.summary):
             remove_partials(path)
         for folder in (self.checkpoints, self.snapshot(0).parent):
@@ -231,10 +234,6 @@ class RunFolder:
         """Writes summary.json, the sign of a finished run."""
         text = json.dumps(summary, indent=2) + "\n"
         write_atomically(self.summary, lambda path: path.write_text(text))
-
-
-def _is_whole(path):
-    return not path.name.startswith(".partial-") and path.name != LOCK
 
 
 def _read_scores(path):

@@ -1,12 +1,14 @@
 """One training run from configuration to scores: what the command line does, as a function."""
 
+import contextlib
 import dataclasses
 import shlex
 import signal
 
 from cueco_tf import data
 from cueco_tf.distributed.replicas import own_part, share_out
-from cueco_tf.methods.building import build_model, fit_to_devices
+from cueco_tf.methods.building import build_model, first_encoder, fit_to_devices
+from cueco_tf.methods.freezing import frozen_encoder
 from cueco_tf.running import checkpoints
 from cueco_tf.running.finishing import finish
 from cueco_tf.running.recording import (
@@ -17,6 +19,7 @@ from cueco_tf.running.recording import (
     RunRecorder,
 )
 from cueco_tf.running.run_folder import RunError
+from cueco_tf.running.starting import checksum, read_start, write_start
 from cueco_tf.running.stopping import Interrupted, StopSignal, StopTogether
 from cueco_tf.settings.fields import ConfigError
 
@@ -46,11 +49,12 @@ def train(config, folder, data_dir, resume, workers, stop=None):
     images = _load(config, data_dir, workers)
     if config.train_images is None:  # else it is that of a run which was begun earlier
         config = _completed(config, images, workers)
-    model = _build(config, workers.strategy)
+    begun = _begun(config, folder, workers)
+    config, model = _build(config, begun, workers.strategy)
 
     def open_folder():
         if workers.is_chief:
-            return _open(folder, config, model, resume)
+            return _open(folder, config, model, resume, begun)
 
     put_means_back = workers.agree(open_folder, RunError, checkpoints.CheckpointError, OSError)
     if workers.count > 1:
@@ -83,10 +87,33 @@ def train(config, folder, data_dir, resume, workers, stop=None):
     return 0
 
 
-def _build(config, strategy):
+def _begun(config, folder, workers):
+    """What the encoder is or was at the run's beginning, on every worker: the content of the run's
+    `start.keras`, or None where settings alone make it."""
+    if not config.keeps_start:
+        return None
+
+    def begin():
+        if not workers.is_chief:
+            return b""
+        with _of_keras():
+            return read_start(folder, config) or first_encoder(config)
+
+    return workers.share(workers.agree(begin, ConfigError, RunError, OSError))
+
+
+def _build(config, begun, strategy):
+    """The configuration, with the checksum of what the encoder began as, and its model."""
+    if begun is not None:
+        config = dataclasses.replace(config, start=checksum(begun))
+    with _of_keras(), strategy.scope():
+        return config, build_model(config, begun)
+
+
+@contextlib.contextmanager
+def _of_keras():
     try:
-        with strategy.scope():
-            return build_model(config)
+        yield
     except ConfigError:
         raise
     except ValueError as error:  # of what Keras is set to
@@ -131,13 +158,15 @@ def _load(config, data_dir, workers):
     return images
 
 
-def _open(folder, config, model, resume):
+def _open(folder, config, model, resume, begun):
     """Makes the run folder, or loads the newest state in it into the model.
 
     Returns:
         What `checkpoints.restore` returns.
     """
     if not (resume and folder.config.exists()):
+        if begun is not None:
+            write_start(folder, begun)
         folder.create(config)
         return None
     folder.check_same(folder.read_config(), config)
@@ -180,6 +209,8 @@ def _fit(model, config, split, callbacks):
     per_epoch, strategy = config.steps_per_epoch, model.distribute_strategy
     while (step := int(model.step.numpy())) < config.epochs * per_epoch:
         epoch, done = divmod(step, per_epoch)
+        frozen = epoch < config.freeze_epochs
+        end = config.freeze_epochs if frozen else config.epochs
         if isinstance(split, data.ArraySplit):
             images = dict(x=split.images, y=split.labels, batch_size=config.batch_size)
         else:
@@ -187,15 +218,16 @@ def _fit(model, config, split, callbacks):
                 config.batch_size, model.sent(), config.seed, step, own_part(strategy)
             )
             images = dict(x=share_out(strategy, batches))
-        model.fit(
-            **images,
-            initial_epoch=epoch,
-            epochs=epoch + 1 if done else config.epochs,
-            steps_per_epoch=per_epoch - done,
-            callbacks=callbacks,
-            verbose=0,
-            settle=False,  # `finish` does, in a resumed run as well
-        )
+        with frozen_encoder(model) if frozen else contextlib.nullcontext():
+            model.fit(
+                **images,
+                initial_epoch=epoch,
+                epochs=epoch + 1 if done else end,
+                steps_per_epoch=per_epoch - done,
+                callbacks=callbacks,
+                verbose=0,
+                settle=False,  # `finish` does, in a resumed run as well
+            )
 
 
 def _say_how_to_go_on(received, model, folder, data_dir):

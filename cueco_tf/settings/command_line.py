@@ -20,6 +20,9 @@ encoder.
   python -m cueco_tf.train --dataset cifar100 --encoder resnet10 --width 16 --epochs 10
                                                          a quarter of an hour on two CPU cores
   python -m cueco_tf.train --dataset folder:PHOTOS       your own images, labelled or not
+  python -m cueco_tf.train --dataset folder:PHOTOS --image-size 224 --freeze-epochs 5 \\
+      --encoder keras:MobileNetV3Small --weights imagenet
+                                                         from known weights, the head first
   python -m cueco_tf.train --run-dir runs/digits --resume
                                                          goes on where a run was stopped
 

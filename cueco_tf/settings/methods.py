@@ -387,9 +387,9 @@ class SwAVSettings(MethodSettings):
     presets = _presets(
         _STRONG
         | dict(optimizer="lars", learning_rate=0.6, weight_decay=1e-6)
-        | dict(freeze_epochs=2.0, queue_start_epochs=50.0),
+        | dict(prototypes_start_epochs=2.0, queue_start_epochs=50.0),
         imagenet100={},
-        digits=dict(hidden_dim=512, prototypes=100, queue_size=0, freeze_epochs=2.0),
+        digits=dict(hidden_dim=512, prototypes=100, queue_size=0, prototypes_start_epochs=2.0),
     )
 
     hidden_dim: int = _width(2048, "width of the projection head")
@@ -419,7 +419,7 @@ class SwAVSettings(MethodSettings):
         argument="queue_start_steps",
         per_epoch=True,
     )
-    freeze_epochs: float = setting(
+    prototypes_start_epochs: float = setting(
         0.0,
         between(0, LARGEST),
         "epochs before the prototypes learn",

@@ -5,10 +5,14 @@ Imports nothing heavy, so the command line can teach and refuse without TensorFl
 
 import dataclasses
 
+from cueco_tf.settings import encoders
 from cueco_tf.settings.fields import ConfigError, check, convert, options_of
 from cueco_tf.settings.methods import class_of
 from cueco_tf.settings.presets import PRESETS
 from cueco_tf.settings.run_fields import RunFields
+
+_WIDTH = 64  # of a ResNet, as published
+_OF_KINDS = {"labels": ("folder",), "pixel_range": ("folder", "array")}  # of data sets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +31,16 @@ class RunConfig(RunFields):
         if type(settings) is not kind:
             raise ConfigError("settings", f"an object of {kind.title}'s settings", settings)
         object.__setattr__(self, "settings", settings)
+        if self.width is None and encoders.is_resnet(self.encoder):
+            object.__setattr__(self, "width", _WIDTH)
         known = self.flat()
         check(self, known)
-        for name in ("labels", "pixel_range"):
-            if getattr(self, name) is not None and not self.dataset.startswith("folder:"):
-                raise ConfigError(name, "left out: it is of --dataset folder:PATH", known[name])
+        for name, kinds in _OF_KINDS.items():
+            if known[name] is not None and self.dataset.partition(":")[0] not in kinds:
+                where = " or ".join(f"--dataset {kind}:" for kind in kinds)
+                raise ConfigError(name, f"left out: it is of {where}", known[name])
+        if self.width is not None and not encoders.is_resnet(self.encoder):
+            raise ConfigError("width", "left out: it is of the ResNets", self.width)
         if self.batch_size < kind.least_batch:
             rule = f"at least {kind.least_batch}: {kind.title} compares the images of a batch"
             raise ConfigError("batch_size", rule, self.batch_size)
@@ -54,6 +63,8 @@ class RunConfig(RunFields):
         kind = str(dataset).partition(":")[0]
         preset = PRESETS.get(kind, {}) | class_of(method).presets.get(kind, {})
         given = {name: value for name, value in given.items() if value is not None}
+        if not encoders.is_resnet(str(given.get("encoder", cls.encoder))):
+            preset.pop("width", None)
         return cls(dataset=dataset, method=method, **_nested(method, preset | given))
 
     def replace(self, **given):
@@ -64,6 +75,8 @@ class RunConfig(RunFields):
             ConfigError, TypeError: as `for_dataset`.
         """
         method = given.pop("method", self.method)
+        if not encoders.is_resnet(str(given.get("encoder", self.encoder))):
+            given.setdefault("width", None)
         given = _nested(method, given)
         if method == self.method:
             given["settings"] = dataclasses.asdict(self.settings) | given["settings"]
@@ -98,6 +111,16 @@ class RunConfig(RunFields):
     def steps_per_epoch(self):
         """Batches an epoch, the last of which may be smaller."""
         return -(-self.train_images // self.batch_size)
+
+    @property
+    def keeps_start(self):
+        """Whether a run keeps the network that it began with, as `start.keras`."""
+        return encoders.begins_elsewhere(self.encoder, self.weights)
+
+    @property
+    def network(self):
+        """The encoder in words."""
+        return encoders.in_words(self.encoder, self.width, self.weights)
 
     def flat(self):
         """All values by name, the method's among the run's."""

@@ -5,6 +5,7 @@ import functools
 import math
 
 from cueco_tf.settings.choices import DATASETS, ENCODERS, LABELS, OPTIMIZERS, PRECISIONS
+from cueco_tf.settings.encoders import ENCODER, FREEZE_EPOCHS, NO_WEIGHTS, WEIGHTS
 from cueco_tf.settings.fields import setting
 from cueco_tf.settings.methods import METHODS, MethodSettings
 from cueco_tf.settings.presets import PRESETS
@@ -29,7 +30,9 @@ _data, _network, _training, _views, _devices = (
 
 def _names_a_dataset(value):
     kind, _, rest = value.partition(":")
-    return kind in PRESETS and bool(rest) == (kind in ("folder", "tfds"))
+    if kind == "array" and not rest.lower().endswith((".npy", ".npz")):
+        return False
+    return kind in PRESETS and bool(rest) == (kind in ("folder", "array", "tfds"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,8 @@ class RunFields:
         dataclasses.MISSING,
         rule(_names_a_dataset, f"one of {', '.join(DATASETS)}"),
         "digits, cifar10, cifar100, imagenet100, folder:PATH (images at any depth; one sub-folder "
-        "a class counts as labels) or tfds:NAME (any TensorFlow Datasets image set)",
+        "a class counts as labels), array:FILE.npy (images), array:FILE.npz (the arrays images "
+        "and, if there are any, labels) or tfds:NAME (any TensorFlow Datasets image set)",
     )
     method: str = setting(
         "cueco",
@@ -57,11 +61,25 @@ class RunFields:
         group="method",
     )
     settings: MethodSettings | dict | None = None
-    encoder: str = _network("resnet18", one_of(*ENCODERS), ", ".join(ENCODERS))
-    width: int = _network(
-        64,
+    encoder: str = _network(
+        "resnet18",
+        ENCODER,
+        f"{', '.join(ENCODERS)}; keras:NAME, a network of keras.applications such as "
+        "keras:MobileNetV3Small; file:PATH.keras, your own, from pixels 0 to 255 to features; "
+        "python:MODULE:FUNCTION, which gets the image size and returns one",
+    )
+    width: int | None = _network(
+        None,
         at_least(1) & at_most(LARGEST),
-        "channels of the first stage: 64 as published, 16 quick on a CPU",
+        "channels of a ResNet's first stage: 64 as published, 16 quick on a CPU",
+        unset="64",
+    )
+    weights: str = _network(
+        NO_WEIGHTS,
+        WEIGHTS,
+        "where the encoder begins: imagenet, for keras:NAME; the folder of a finished run; a "
+        ".keras file of such a network; or none, which is at random, or the file's own",
+        metavar="WHERE",
     )
     image_size: int | None = _data(
         None,
@@ -82,8 +100,8 @@ class RunFields:
     pixel_range: tuple | None = _data(
         None,
         pair(lambda low, high: -math.inf < low < high < math.inf, "two numbers, LOW below HIGH"),
-        "which pixels are black and white in the files of folder:PATH, such as 0 4095 for 12 bits "
-        "in files of 16; files of 8 bits keep theirs where HIGH is above 255",
+        "which pixels are black and white in folder:PATH and array:FILE, such as 0 4095 for 12 "
+        "bits in files of 16; files of 8 bits keep theirs where HIGH is above 255",
         metavar=("LOW", "HIGH"),
         unset="0 and the largest number of 8 or 16 bits",
     )
@@ -93,6 +111,11 @@ class RunFields:
         "larger image files are left out: they may be an attack on memory",
     )
     epochs: int = _training(200, count(1), "passes over the training images")
+    freeze_epochs: int = _training(
+        0,
+        FREEZE_EPOCHS,
+        "epochs at the beginning in which the encoder stays as it is and its head alone learns",
+    )
     batch_size: int = _training(256, count(1), "images a step, on all devices together")
     optimizer: str = _training(
         "sgd",
@@ -189,3 +212,4 @@ class RunFields:
     train_images: int | None = setting(None, count(2), resolved=True)
     num_classes: int | None = setting(None, count(2))
     fingerprint: str | None = setting(None, None)  # of the training images: see `data.load_for`
+    start: str | None = setting(None, None)  # sha256 of the run's `start.keras`, where it keeps one

@@ -18,6 +18,7 @@ from pipelines.reporting.names import caption
 _NEIGHBOUR_PIXELS = 600_000
 _LARGEST_CLUSTERS = 3  # of a class, named in the table of classes
 _COLUMNS = {"": "this run", **BASELINES}
+_SELDOM = "start_"  # the column of runs that begin with known weights
 
 
 def render(template, looks, figures, pictures, originals=None, **context):
@@ -71,7 +72,7 @@ def build(findings, figures, pictures, originals=None):
         originals,
         findings=findings,
         sections=list(_sections(findings, classes)),
-        score_columns=list(_COLUMNS.values()),
+        score_columns=list(_columns(findings.scores).values()),
         scores=list(_scores(findings.scores)),
         settings=findings.config.flat(),
         metrics=[[_number(row[name]) for name in columns] for row in findings.metrics],
@@ -97,11 +98,17 @@ def _number(value):
     return "" if value is None else f"{value:.4g}"
 
 
+def _columns(scores):
+    """The titles of the columns of the table of scores, by prefix."""
+    begun = any(name.startswith(_SELDOM) for name in scores)
+    return {prefix: title for prefix, title in _COLUMNS.items() if begun or prefix != _SELDOM}
+
+
 def _scores(scores):
     """Rows of (title, cells, which is best) in percent; rows of which nothing is known are left
     out."""
     for name, title in shown_scores(scores).items():
-        values = [scores.get(f"{prefix}{name}") for prefix in _COLUMNS]
+        values = [scores.get(f"{prefix}{name}") for prefix in _columns(scores)]
         known = [value for value in values if value is not None]
         if known:
             cells = ["\N{EN DASH}" if value is None else f"{100 * value:.1f}" for value in values]

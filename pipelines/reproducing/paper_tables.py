@@ -27,7 +27,7 @@ SCALES = {
 # thousand epochs are over, and frees its prototypes after two, which ten epochs hardly have.
 _OF_METHOD = {
     "paper": {"cueco": dict(queue_size=16384)},
-    "cpu": {"swav": dict(queue_start_epochs=0.5, freeze_epochs=0.5)},
+    "cpu": {"swav": dict(queue_start_epochs=0.5, prototypes_start_epochs=0.5)},
     "smoke": {},
 }
 _DATASETS = {

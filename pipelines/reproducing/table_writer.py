@@ -136,7 +136,7 @@ def _markdown(table, scale, wanted, found):
         "",
         f"{_HONEST[scale][0].upper()}{_HONEST[scale][1:]}.",
         "",
-        f"{config.encoder}, width {config.width}, {epochs} epochs; {done} of {len(wanted)} cells "
+        f"{config.network}, {epochs} epochs; {done} of {len(wanted)} cells "
         f"done. Mean ± standard deviation over seeds {seeds}, in %{beside}.",
         "",
         provenance(),

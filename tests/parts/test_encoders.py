@@ -2,13 +2,14 @@
 
 import inspect
 import sys
+import urllib.request
 
 import keras
 import numpy as np
 import pytest
 
 from cueco_tf.parts.batch_norm import FusedBatchNormalization, to_stock_layers
-from cueco_tf.parts.encoders import _prepared, encoder_of
+from cueco_tf.parts.encoders import _prepared, encoder_of, from_bytes, to_bytes
 from cueco_tf.parts.resnet import build_encoder
 from cueco_tf.settings.choices import APPLICATIONS
 from cueco_tf.settings.fields import ConfigError
@@ -25,6 +26,20 @@ def network(image_size=SIZE, pooled=True, name="own"):
     if pooled:
         x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, x, name=name)
+
+
+def nested():
+    """Networks within networks, as Keras's own ConvNeXt has them; of images of any size."""
+    inner = keras.Input((None, None, 4))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(inner))
+    block = [
+        keras.layers.Conv2D(6, 3),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dropout(0.5),
+    ]
+    end = [keras.Sequential(block), keras.layers.GlobalAveragePooling2D()]
+    begin = [keras.Input((None, None, 3)), keras.layers.Rescaling(1 / 255)]
+    return keras.Sequential([*begin, keras.layers.Conv2D(4, 3), keras.Model(inner, x), *end])
 
 
 def maps(image_size):
@@ -98,6 +113,58 @@ def test_a_file_and_a_function_give_the_users_own(images, tmp_path, monkeypatch)
     sys.modules.pop("users_network")
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_networks_within_networks_are_adapted_too(policy, images, tmp_path):
+    own = nested()
+    own.save(tmp_path / "own.keras")
+    keras.config.set_dtype_policy(policy)
+    try:
+        encoder = encoder_of(f"file:{tmp_path / 'own.keras'}", image_size=SIZE)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert encoder.input_shape == (None, SIZE, SIZE, 3)
+    inner = [layer for layer in encoder._flatten_layers() if not layer._layers]
+    kinds = [type(layer) for layer in inner]
+    assert kinds.count(FusedBatchNormalization) == 2
+    assert keras.layers.BatchNormalization not in kinds
+    assert {layer.compute_dtype for layer in inner if isinstance(layer, keras.layers.Conv2D)} == {
+        policy.removeprefix("mixed_")
+    }
+    stock = to_stock_layers(encoder)
+    inner = [layer for layer in stock._flatten_layers() if not layer._layers]
+    assert FusedBatchNormalization not in map(type, inner)
+    assert {layer.compute_dtype for layer in inner} == {"float32"}
+    expected = own.predict(images, verbose=0)
+    np.testing.assert_allclose(stock.predict(images, verbose=0), expected, atol=1e-6)
+    once, again = (np.asarray(encoder(images, training=True)) for _ in range(2))
+    np.testing.assert_array_equal(once, again)  # without dropout
+
+
+def test_a_network_comes_back_from_its_bytes(images):
+    encoder = encoder_of("keras:MobileNetV3Small", image_size=SIZE)
+    again = from_bytes(to_bytes(encoder), "keras:MobileNetV3Small")
+    expected = encoder.predict(images, verbose=0)
+    np.testing.assert_array_equal(again.predict(images, verbose=0), expected)
+    assert [type(layer) for layer in again.layers] == [type(layer) for layer in encoder.layers]
+    with pytest.raises(ConfigError, match=r"--encoder should be a network that Keras can save"):
+        from_bytes(b"not a network", "file:x.keras")
+
+
+def test_without_network_the_file_of_known_weights_and_its_place_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.src.backend.config, "_KERAS_DIR", str(tmp_path))
+    monkeypatch.setattr(urllib.request, "_opener", None)
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody answers
+    with pytest.raises(
+        ConfigError,
+        match=r"--weights should be downloadable: without network put "
+        r"https://storage\.googleapis\.com/\S+no_top\S*\.h5 at ",
+    ) as refusal:
+        encoder_of("keras:MobileNetV3Small", image_size=SIZE, weights="imagenet")
+    assert str(tmp_path / "models") in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
 def test_known_weights_are_copied_where_they_fit(images, tmp_path):
     known = to_stock_layers(build_encoder("resnet10", 4, SIZE))
     known.save(tmp_path / "known.keras")
@@ -117,6 +184,7 @@ def test_known_weights_are_copied_where_they_fit(images, tmp_path):
         ("file:{}/maps.keras", "end it with global average pooling"),
         ("file:{}/large.keras", "a network for images of 32 pixels"),
         ("python:no_such_module:make", "No module named"),
+        ("python:builtins:str", "a functional or sequential keras.Model"),
         ("keras:InceptionV3", "a network for this image size"),
     ],
 )

@@ -13,7 +13,7 @@ from cueco_tf.settings.methods import METHODS
 from cueco_tf.settings.run import RunConfig
 
 PLACES = {"data_dir", "distribute", "run_dir", "resume"}
-FILLED_IN = {"train_images", "num_classes", "fingerprint"}
+FILLED_IN = {"train_images", "num_classes", "fingerprint", "start"}
 # One value for each field that is neither its default nor a preset.
 OTHERS = {
     "dataset": "folder:my photos",
@@ -22,6 +22,8 @@ OTHERS = {
     "max_megapixels": 12.5,
     "encoder": "resnet50",
     "width": 5,
+    "weights": "runs/known",
+    "freeze_epochs": 3,
     "image_size": 33,
     "epochs": 7,
     "batch_size": 9,
@@ -82,7 +84,7 @@ OWN = {
         "epsilon": 0.025,
         "queue_size": 4000,
         "queue_start_epochs": 0.5,
-        "freeze_epochs": 0.25,
+        "prototypes_start_epochs": 0.25,
     },
     "moco_v3": {
         "hidden_dim": 6,
@@ -111,6 +113,8 @@ def test_every_field_is_an_option_and_every_option_a_field(method):
 def test_every_option_comes_back_from_its_arguments(method):
     for name, value in {**OTHERS, **OWN[method]}.items():
         options = {"dataset": "folder:photos", "method": method, name: value}
+        if name == "freeze_epochs":  # of known weights alone
+            options["weights"] = OTHERS["weights"]
         config = RunConfig.for_dataset(**options)
         preset = RunConfig.for_dataset("folder:photos", method)
         assert name in ("dataset", "optimizer") or config != preset, name  # some have that one

@@ -65,7 +65,8 @@ def test_the_method_s_settings_and_the_run_s_never_share_a_name():
         assert names and not set(names) & set(RUN)
         assert set(method.presets) <= set(PRESETS)
         for dataset in PRESETS:  # of known names, within their rules
-            of_kind = f"{dataset}:x" if dataset in ("folder", "tfds") else dataset
+            of_kind = {"folder": "folder:x", "array": "array:x.npy", "tfds": "tfds:x"}.get(dataset)
+            of_kind = of_kind or dataset
             config = RunConfig.for_dataset(of_kind, name)
             config.resolve(50_000, config.image_size or 32, 100)
 
@@ -82,7 +83,7 @@ def test_presets_of_run_and_method_give_way_to_what_is_given():
     )
     large = RunConfig.for_dataset("imagenet100")
     assert (large.image_size, large.learning_rate, large.settings.queue_size) == (224, 0.12, 16384)
-    for kind in ("cifar10", "cifar100", "folder:x", "tfds:x"):
+    for kind in ("cifar10", "cifar100", "folder:x", "array:x.npz", "tfds:x"):
         assert RunConfig.for_dataset(kind) == RunConfig(kind)
 
 
