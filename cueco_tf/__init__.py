@@ -39,6 +39,7 @@ __getattr__, __dir__, _names = names_of(
         **{name: module.removeprefix("cueco_tf.") for module, name in models()},
         "TwoViews": "data.augment",
         "build_encoder": "parts.resnet",
+        "pretrain": "train",
         "load_run": "running.loading",
         "load_encoder": "running.loading",
         "data": None,

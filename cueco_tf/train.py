@@ -64,10 +64,57 @@ def main(argv=None, stop=None):
         return _train(request, config, cluster, held)
 
 
+def pretrain(
+    dataset=None,
+    *,
+    run_dir=None,
+    resume=False,
+    data_dir=None,
+    distribute="auto",
+    stop=None,
+    **options,
+):
+    """Trains a run, as the command does, from any thread.
+
+    Args:
+        dataset: as `--dataset`; None to go on with the run in `run_dir`.
+        run_dir: path of the run folder. Defaults to runs/ and the name of the data set.
+        resume: whether to go on with a run that is there. Defaults to False.
+        data_dir: where TensorFlow Datasets keeps its sets, or None for its own place.
+        distribute: `"auto"`, `"none"` or `"mirrored"`; several machines are the command's.
+        stop: as in `main`.
+        **options: those of the command by name, such as `method`, `encoder` or `epochs`.
+
+    Returns:
+        `running.loading.Run`: finished, or as far as it came where it was told to stop.
+
+    Raises:
+        TypeError: for an option that there is not.
+        ConfigError, RunError, DataError, CheckpointError, OSError: for what the user has to mend.
+        FloatingPointError: when the loss is no longer finite.
+    """
+    if dataset is not None:
+        options["dataset"] = dataset
+    if find_cluster(distribute) is not None:
+        raise RunError("Several machines train by the command: python -m cueco_tf.train")
+    request = _requested(options, run_dir, data_dir, distribute, resume, stop)
+    with contextlib.ExitStack() as held:
+        config = _begin(request, held)
+        if config is not None:
+            _join_and_train(request, config, None, held)
+    from cueco_tf.running.loading import load_run
+
+    return load_run(request.folder.path)
+
+
 def _read(arguments, stop):
     options = parse(arguments)
-    names = ("resume", "data_dir", "distribute", "run_dir")
-    resume, data_dir, distribute, run_dir = (options.pop(name) for name in names)
+    names = ("run_dir", "data_dir", "distribute", "resume")
+    how = [options.pop(name) for name in names]
+    return _requested(options, *how, stop)
+
+
+def _requested(options, run_dir, data_dir, distribute, resume, stop):
     given = {name: value for name, value in options.items() if value is not None}
     if "dataset" not in given and not run_dir:
         raise RunError("--dataset is required. Try: --dataset digits")
@@ -81,20 +128,11 @@ def _train(request, config, cluster, held):
 
     from cueco_tf.data.decoding import in_one_line
     from cueco_tf.data.splits import DataError
-    from cueco_tf.distributed.workers import Refused, join
-    from cueco_tf.running import stopping, training
+    from cueco_tf.distributed.workers import Refused
 
     folder = request.folder
     try:
-        if cluster is not None:
-            exit_with_supervisor()
-        workers = join(request.distribute, cluster is not None)
-        if cluster is not None:
-            config = _begin_together(workers, request, held)
-            if config is None:
-                return _finished(folder) if workers.is_chief else 0
-        stop = stopping.StopSignal(request.stop, request.leave)
-        return training.train(config, folder, request.data_dir, request.resume, workers, stop)
+        return _join_and_train(request, config, cluster, held)
     except (*_REFUSALS, DataError, CheckpointError, Refused) as error:
         return fail(error)
     except KeyboardInterrupt:
@@ -107,6 +145,25 @@ def _train(request, config, cluster, held):
         if find(folder.checkpoints):
             print("The last good checkpoint stands: --resume goes on from it.", file=sys.stderr)
         return code
+
+
+def _join_and_train(request, config, cluster, held):
+    """Trains together with whoever else does, and returns the exit code."""
+    import_tensorflow()
+
+    from cueco_tf.distributed.workers import join
+    from cueco_tf.running import stopping, training
+
+    if cluster is not None:
+        exit_with_supervisor()
+    workers = join(request.distribute, cluster is not None)
+    if cluster is not None:
+        config = _begin_together(workers, request, held)
+        if config is None:
+            return _finished(request.folder) if workers.is_chief else 0
+    stop = stopping.StopSignal(request.stop, request.leave)
+    data_dir, resume = request.data_dir, request.resume
+    return training.train(config, request.folder, data_dir, resume, workers, stop)
 
 
 def _begin(request, held):

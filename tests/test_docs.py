@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
-    ROOT / "docs" / f"{name}.md" for name in ("getting-started", "data", "keras", "evaluation")
+    ROOT / "docs" / f"{name}.md" for name in ("getting-started", "data", "keras", "evaluation", "runs")
 ]
 
 

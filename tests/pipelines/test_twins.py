@@ -9,6 +9,7 @@ import pytest
 import cueco_tf
 from cueco_tf.export.reading import ExportError
 from cueco_tf.running.run_folder import RunError
+from cueco_tf.settings.fields import ConfigError
 from pipelines import evaluate, export, report
 from pipelines.command import UsageError, options_of
 
@@ -32,6 +33,24 @@ def test_a_run_is_scored_looked_at_and_exported(run, tmp_path, capsys):
     assert export.main([str(run), "--output", str(folder), "--overwrite"]) == 0
     assert (folder / "encoder.onnx").read_bytes() == onnx
     assert loaded.path == run
+
+
+def test_a_run_is_trained_from_python_and_goes_on(tmp_path, capsys):
+    options = dict(encoder="resnet10", width=4, epochs=2, queue_size=64, clusters=4)
+    run = cueco_tf.pretrain("digits", run_dir=tmp_path / "run", **options)
+    assert run.summary is not None and len(run.metrics) == 2 and run.config.epochs == 2
+    assert run.path == tmp_path / "run" and run.clusters.directions.shape[0] == 4
+    again = cueco_tf.pretrain(run_dir=run.path, resume=True)
+    assert again.summary == run.summary
+    with pytest.raises(RunError, match="exists and is not empty"):
+        cueco_tf.pretrain("digits", run_dir=run.path)
+    with pytest.raises(TypeError, match="no option cluster"):
+        cueco_tf.pretrain("digits", run_dir=tmp_path / "other", cluster=4)
+    with pytest.raises(ConfigError, match="--epochs should be"):
+        cueco_tf.pretrain("digits", run_dir=tmp_path / "other", epochs=0)
+    with pytest.raises(RunError, match="--dataset is required"):
+        cueco_tf.pretrain()
+    assert not (tmp_path / "other").exists()
 
 
 def test_features_are_scored(tmp_path):
