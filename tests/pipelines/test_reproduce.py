@@ -179,3 +179,18 @@ def test_a_stopped_table_goes_on_to_the_end(tmp_path):
     assert third.returncode == 2 and "temperature: the run has 0.5, received 0.2" in err
     assert not (tmp_path / "none").exists()
     assert before == (run / "evaluation.json").stat().st_mtime_ns
+
+
+@pytest.mark.slow
+def test_a_short_table_has_a_row_for_every_method(tmp_path):
+    options = ["table1", "--scale", "smoke", "--epochs", "2", "--seeds", "0"]
+    done = start(*options, "--runs", tmp_path / "runs", "--output", tmp_path / "results")
+    out, err = done.communicate()
+    assert done.returncode == 0, out + err
+    text = (tmp_path / "results" / "table1-smoke.md").read_text()
+    assert "7 of 7 cells done" in text
+    with open(tmp_path / "results" / "table1-smoke.csv", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert {row["method"] for row in found} == set(METHODS)
+    assert all(0.5 < float(row["knn_top1"]) <= 1 for row in found)
+    assert (tmp_path / "results" / "table1-smoke.png").stat().st_size > 10_000
