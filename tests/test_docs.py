@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
-    ROOT / "docs" / f"{name}.md" for name in ("getting-started", "data", "keras", "evaluation", "runs")
+    ROOT / "docs" / f"{name}.md"
+    for name in ("getting-started", "data", "keras", "evaluation", "runs")
 ]
 
 
