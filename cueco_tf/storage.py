@@ -5,6 +5,7 @@ also takes away what killed processes left of it.
 """
 
 import contextlib
+import hashlib
 import os
 import re
 import secrets
@@ -35,6 +36,12 @@ def write_atomically(path, write):
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def sha256(path):
+    """The sha256 of a file's content, as hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_partials(path):

@@ -1,9 +1,11 @@
 """Sorts embedded images into clusters that a person can look at."""
 
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
 
+from cueco_tf.clustering.rule import RULE
 from cueco_tf.ownership import check_free, own
 from cueco_tf.process import command, fail
 from cueco_tf.running.checkpoints import CheckpointError
@@ -202,6 +204,8 @@ def _write(folder, options, collection, grouping):
         files.write_points(points, collection, grouping.clusters, places, options.with_embeddings)
     else:
         print("points.parquet is left out: it needs pyarrow (pip install pyarrow)")
+    if encoder := collection.origin.get("encoder"):
+        dataclasses.replace(grouping.rule, encoder=encoder).save(folder / RULE)
     originals = names.link_to(root, shorts, options.output)
     write_page(folder, options.source, grouping, looks, collection.pictures, originals)
 

@@ -1,18 +1,12 @@
 """Exports a finished run: `python -m pipelines.export runs/digits --output exported/digits`."""
 
-import json
 import sys
 from pathlib import Path
 
+from cueco_tf.clustering.rule import RULE, read_rule
 from cueco_tf.data.presence import check_there
-from cueco_tf.evaluation.table import method_of
-from cueco_tf.export.manifest import checksums, describe
 from cueco_tf.export.reading import (
-    KERAS,
-    MANIFEST,
     ONNX,
-    SAVED_MODEL,
-    Encoder,
     ExportError,
     ParityError,
     read_export,
@@ -21,8 +15,8 @@ from cueco_tf.ownership import own
 from cueco_tf.process import command, fail, import_tensorflow
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunError, RunFolder
-from cueco_tf.storage import new_folder
-from pipelines.command import add_data_dir, machine, options_of, parser_of, reason
+from cueco_tf.storage import new_folder, sha256
+from pipelines.command import add_data_dir, options_of, parser_of, reason
 
 _DESCRIPTION = """\
 Exports the trained encoder of a finished run, with its head and its clusters, as files that turn
@@ -30,6 +24,8 @@ images into embeddings and clusters anywhere.
 
   python -m pipelines.export runs/digits                         to exported/digits
   python -m pipelines.export runs/digits --precision int8 --output exported/digits-int8
+  python -m pipelines.clusters runs/digits --count 7 --output seven
+  python -m pipelines.export runs/digits --clusters seven        sorts into those seven
 
 The folder gets encoder.onnx (ONNX Runtime), encoder.keras (Keras), saved_model/ (TensorFlow),
 manifest.json and README.md. Input: images, uint8 (n, height, width, 3), pixels 0 to 255; scaling is
@@ -41,8 +37,6 @@ _EPILOG = """\
 Then: python -m pipelines.embed exported/digits PHOTOS --output embeddings.npz
 Exit codes: 0 exported, 1 the files do not agree, 2 a wrong value or unusable folder, or no space.
 """
-
-_PARITY_IMAGES, _CALIBRATION_IMAGES = 1000, 512
 
 
 def build_parser():
@@ -58,6 +52,13 @@ def build_parser():
         default="float32",
         help="of encoder.onnx (default: float32). float16 halves the file, int8 quarters it; what "
         "that costs is measured and written into the manifest",
+    )
+    parser.add_argument(
+        "--clusters",
+        metavar="DIR",
+        type=Path,
+        help="sort into the clusters that python -m pipelines.clusters RUN --output DIR made "
+        "(default: those of the run)",
     )
     add_data_dir(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing export")
@@ -106,17 +107,20 @@ def _export(options):
     """Makes the export; returns its folder and manifest."""
     run, output = RunFolder(Path(options.run)), _output_of(options)
     config = _finished_run(run)
+    rule = None if options.clusters is None else _rule_of(run, Path(options.clusters))
     _check_output(output, options.overwrite)
     check_there(config.dataset, options.data_dir)
     with own(output):
         tf = import_tensorflow()  # only after everything that is cheap has been checked
 
         from cueco_tf import data
+        from pipelines.exporting.files import fill
 
         try:
             images = data.load_for(config, options.data_dir)
             with new_folder(output) as folder:
-                return output, _write(folder, run.path, images, options.precision, output.name)
+                name = output.name
+                return output, fill(folder, run.path, images, options.precision, name, rule)
         except tf.errors.OpError as error:
             raise ExportError(f"{output} was not written: {reason(error)}") from error
 
@@ -131,6 +135,19 @@ def _finished_run(run):
     return config
 
 
+def _rule_of(run, folder):
+    """The rule of a folder of clusters of a run."""
+    if not (folder / RULE).is_file():
+        raise ExportError(
+            f"--clusters should name a folder of clusters of this run, with {RULE} in it. Make "
+            f"one: python -m pipelines.clusters {run.path} --output DIR. Received: {folder}"
+        )
+    rule = read_rule(folder / RULE)
+    if rule.encoder != sha256(run.encoder):
+        raise ExportError(f"The clusters in {folder} are of another run than {run.path}.")
+    return rule
+
+
 def _check_output(output, overwrite):
     """Raises ExportError where the export would destroy something that it was not told to."""
     if not output.name:
@@ -142,59 +159,6 @@ def _check_output(output, overwrite):
     if output.is_symlink():
         raise ExportError(f"{output} is a link: remove it first.")
     read_export(output)  # anything but an export is never replaced
-
-
-def _write(folder, run_path, images, precision, name):
-    """Fills a folder with an export and returns its manifest."""
-    from cueco_tf.data.image_files import EVALUATION_CROP
-    from cueco_tf.data.splits import FileSplit
-    from cueco_tf.export import checks, onnx_graph, writing
-    from cueco_tf.export.model_card import model_card
-    from cueco_tf.running.loading import load_run
-
-    print(f"Reading {run_path}")
-    run = load_run(run_path, weights_only=True)
-    if run.clusters is None:
-        raise RunError(f"{run_path} holds no clusters.npz, which its method needs: copy it whole.")
-    network = writing.serving_network(run.model, run.clusters.directions)
-    print("Writing the files")
-    writing.save_keras(folder / KERAS, network)
-    writing.save_saved_model(folder / SAVED_MODEL, network)
-    method, _ = method_of(run.config)
-    exact = writing.to_onnx(network, onnx_graph.describe(method, run.clusters.are))
-    (folder / ONNX).write_bytes(onnx_graph.serialize(exact))
-    real = _some(images.train if images.test is None else images.test, _PARITY_IMAGES)
-    print(f"Comparing them on {len(real)} images")
-    parity = checks.parity(folder, network, real)
-    price = None if precision == "float32" else _reduce(folder / ONNX, exact, precision, images)
-    crop = EVALUATION_CROP if isinstance(images.train, FileSplit) else 1.0
-    manifest = describe(run, run_path, name, precision, crop, writing.OPSET, machine())
-    manifest |= {"parity": parity, "price": price}
-    manifest["warnings"] = checks.warnings(manifest)
-    (folder / "README.md").write_text(model_card(manifest))
-    manifest["files"] = checksums(folder)
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-    return manifest
-
-
-def _reduce(path, exact, precision, images):
-    """Puts an encoder of lower precision in the place of the exact one; returns its price."""
-    from cueco_tf.export import checks, onnx_graph, onnx_precision
-
-    print(f"Reducing to {precision} and measuring its price")
-    calibration = _some(images.train, _CALIBRATION_IMAGES)
-    reduced = onnx_graph.serialize(onnx_precision.reduce(exact, precision, calibration))
-    encoder, size = Encoder(path), path.stat().st_size
-    path.write_bytes(reduced)
-    price = checks.price(encoder, Encoder(path), images)
-    return {**price, "bytes": {"float32": size, "reduced": len(reduced)}}
-
-
-def _some(split, count):
-    """Random images of a split as one array, uint8 `(n, height, width, 3)`."""
-    import numpy as np
-
-    return np.concatenate(list(split.sample(count).plain_batches().as_numpy_iterator()))
 
 
 def _report(manifest, output):

@@ -42,7 +42,7 @@ ROOMS = {
         "storage",
     },
     "evaluation": {"data", "lazy", "parts", "settings"},
-    "clustering": {"evaluation"},
+    "clustering": {"evaluation", "storage"},
     "running": {
         "data",
         "distributed",
@@ -54,7 +54,7 @@ ROOMS = {
         "settings",
         "storage",
     },
-    "export": {"evaluation", "methods", "process", "running", "settings"},
+    "export": {"evaluation", "methods", "process", "running", "settings", "storage"},
     "embedding": {"data", "ownership", "process", "settings", "storage"},
     "train": {
         "data",
@@ -70,6 +70,7 @@ ROOMS = {
 COMMANDS = {
     "command": set(),
     "evaluating": {"command"},
+    "exporting": {"command"},
     "reporting": {"command"},
     "grouping": {"command", "reporting"},
     "reproducing": {"command", "reporting"},
@@ -81,7 +82,7 @@ COMMANDS = {
     "embed": {"command"},
     "endurance": {"command", "enduring"},
     "evaluate": {"command", "evaluating"},
-    "export": {"command"},
+    "export": {"command", "exporting"},
     "report": {"command", "reporting"},
     "reproduce": {"command", "reproducing"},
     "search": {"command", "grouping", "reporting"},

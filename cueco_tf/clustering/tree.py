@@ -70,13 +70,17 @@ class ClusterTree:
             nodes[frozenset(parts[-1])] = [parts[one], parts[other]]
         return nodes
 
+    @property
+    def offsets(self):
+        """What makes `x @ centres.T + offsets` the largest for the nearest leaf: `(m,)`."""
+        return -0.5 * np.sum(self.centres**2, axis=1)
+
     def leaf_of(self, x):
         """The nearest leaf of each row of `x`, `(n, dim)`: `(n,)` integers."""
         leaves = np.empty(len(x), np.int32)
-        offset = 0.5 * np.sum(self.centres**2, axis=1)
         for start in range(0, len(x), _BLOCK):
             block = slice(start, start + _BLOCK)
-            leaves[block] = (x[block] @ self.centres.T - offset).argmax(axis=1)
+            leaves[block] = (x[block] @ self.centres.T + self.offsets).argmax(axis=1)
         return leaves
 
 

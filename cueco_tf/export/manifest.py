@@ -1,6 +1,5 @@
 """What an export says about itself: `manifest.json`."""
 
-import hashlib
 import platform
 import subprocess
 from importlib import metadata
@@ -10,7 +9,10 @@ from cueco_tf.evaluation.table import method_of
 from cueco_tf.export.reading import FORMAT_VERSION, KERAS, ONNX, SAVED_MODEL
 from cueco_tf.running.run_folder import RunFolder
 from cueco_tf.settings.config_file import to_dict
+from cueco_tf.storage import sha256
 
+# What clusters are that were made of the embeddings afterwards.
+TREE, HEAD = "a tree of k-means clusters", "a clustering head"
 _HOW_TO_LOAD = {
     ONNX: f'onnxruntime.InferenceSession("{ONNX}").run(None, {{"images": images}})',
     KERAS: f'keras.models.load_model("{KERAS}").predict(images)',
@@ -19,7 +21,7 @@ _HOW_TO_LOAD = {
 _PACKAGES = ("cueco-tf", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
-def describe(run, run_path, name, precision, crop, opset, machine):
+def describe(run, run_path, name, precision, crop, opset, machine, rule=None):
     """Everything that is known before the files are checked.
 
     Args:
@@ -30,6 +32,8 @@ def describe(run, run_path, name, precision, crop, opset, machine):
         crop: float in (0, 1], the share of an image file's shorter side that evaluation sees.
         opset: integer, of its ONNX file.
         machine: a dict of what the export was made on.
+        rule: `clustering.rule.Rule` that sorts images in the place of the run's own clusters, or
+            None. Defaults to None.
 
     Returns:
         A dict for JSON.
@@ -45,10 +49,7 @@ def describe(run, run_path, name, precision, crop, opset, machine):
         "input": _input(run, crop),
         "outputs": _outputs(dim),
         "embedding_dim": dim,
-        "clusters": len(run.clusters.directions),
-        "clusters_are": run.clusters.are,
-        "clusters_trained": run.clusters.trained,
-        "clusters_used": (run.summary or {}).get("clusters_used"),
+        **_clusters(run, rule),
         "how_to_load": _HOW_TO_LOAD,
         "scores": {
             "summary": run.summary,
@@ -62,6 +63,19 @@ def describe(run, run_path, name, precision, crop, opset, machine):
         },
         "machine": machine,
         "git_revision": git_revision(),
+    }
+
+
+def _clusters(run, rule):
+    if rule is not None:
+        count = len(rule.centroids)
+        are = {"tree": TREE, "head": HEAD}[rule.method]
+        return dict(clusters=count, clusters_are=are, clusters_trained=True, clusters_used=count)
+    return {
+        "clusters": len(run.clusters.directions),
+        "clusters_are": run.clusters.are,
+        "clusters_trained": run.clusters.trained,
+        "clusters_used": (run.summary or {}).get("clusters_used"),
     }
 
 
@@ -93,7 +107,7 @@ def checksums(folder):
     return {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": sha256(path),
         }
         for path in sorted(folder.rglob("*"))
         if path.is_file()

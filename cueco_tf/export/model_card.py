@@ -1,6 +1,7 @@
 """The model card of an export: its manifest in words, as the folder's README.md."""
 
 from cueco_tf.evaluation.table import SCORES
+from cueco_tf.export.manifest import HEAD, TREE
 from cueco_tf.settings.encoders import NO_WEIGHTS, in_words
 
 _CARD = """\
@@ -23,8 +24,8 @@ one of {clusters} clusters. Trained without labels on `{dataset}`, {train_images
 |---|---|---|
 | `images` | uint8 (n, {size}, {size}, 3) | RGB, pixels 0 to 255; any n. Scaling is inside |
 | `embedding` | float32 (n, {dim}) | the features h |
-| `cluster` | int64 (n,) | the nearest of {centroids}, 0 to {last_cluster} |
-| `cluster_similarity` | float32 (n,) | the cosine to that centroid, -1 to 1 |
+| `cluster` | int64 (n,) | {centroids}, 0 to {last_cluster} |
+| `cluster_similarity` | float32 (n,) | the cosine to its centroid, -1 to 1 |
 
 Image files are turned upright, then the central square, {crop:.1%} of the shorter side, is
 resized to {size} x {size} (bilinear), as in the run's own evaluation.{pixel_range}
@@ -59,9 +60,11 @@ Method: {method}, {reference}.
 """
 
 _CENTROIDS = {
-    "centroids": "the trained centroids",
-    "k-means of z": "the centroids of k-means of the training images' projections z, made when "
-    "training ended",
+    "centroids": "the nearest of the trained centroids",
+    "k-means of z": "the nearest of the centroids of k-means of the training images' "
+    "projections z, made when training ended",
+    TREE: "the cluster by a tree of k-means clusters of the training images' embeddings",
+    HEAD: "the cluster by a clustering head that was trained on the training images' embeddings",
 }
 
 _PRICE = """

@@ -16,13 +16,16 @@ def describe(method, clusters_are):
 
     Args:
         method: its title.
-        clusters_are: `"centroids"`, or what else the clusters are.
+        clusters_are: `"centroids"`, or what else the clusters are, as in the manifest.
     """
-    nearest = "trained centroid" if clusters_are == "centroids" else f"centroid of {clusters_are}"
+    by = {
+        "centroids": "nearest trained centroid",
+        "k-means of z": "nearest centroid of k-means of z",
+    }
     return (
         f"{method} encoder. images: uint8 (n, height, width, 3), pixels 0 to 255, RGB. embedding: "
-        f"(n, dim) features. cluster: (n,) nearest {nearest}. cluster_similarity: (n,) cosine to "
-        f"it."
+        f"(n, dim) features. cluster: (n,) {by.get(clusters_are, f'by {clusters_are}')}. "
+        f"cluster_similarity: (n,) cosine to its centroid."
     )
 
 

@@ -20,38 +20,63 @@ OPSET = 17  # understood by ONNX Runtime from 1.12 on
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first date that a zip archive knows
 
 
-def serving_network(model, directions):
+def serving_network(model, directions, rule=None):
     """The network that an export holds, in Keras's own layers and float32.
 
     Args:
         model: a method, trained under any precision or strategy.
         directions: float32 `(L, dim)`, L2-normalised: the run's clusters.
+        rule: `clustering.rule.Rule` that sorts images in their place, or None. Defaults to None.
 
     Returns:
         A `keras.Model` from `images`, uint8 `(n, height, width, 3)`, to a dict: `embedding`,
         float32 `(n, dim)`, the features h; `cluster`, int64 `(n,)`, the direction most similar to
-        z; `cluster_similarity`, float32 `(n,)`, its cosine.
+        z, or what the rule says of h; `cluster_similarity`, float32 `(n,)`, the cosine to its
+        centroid. The sums that the cluster is the largest of are those of the layer `centroids`.
     """
     network = inference_network(model)
     images = keras.Input(model.image_shape, dtype="uint8", name="images")
     outputs = network(images)
-    similarities = keras.layers.Dense(
-        len(directions),
-        use_bias=False,
+    if rule is None:
+        index, similarity = _largest(outputs["projection"], directions.T)
+    else:
+        x = keras.layers.UnitNormalization(dtype="float32")(outputs["embedding"])
+        leaf, _ = _largest(x, rule.weights, rule.bias)
+        index = _rows(leaf, rule.clusters[:, None], "clusters")[:, 0]
+        centroid = _rows(ops.cast(index, "int32"), rule.centroids, "middles")
+        similarity = ops.sum(x * centroid, axis=-1)
+    outputs = {
+        "embedding": outputs["embedding"],
+        "cluster": ops.cast(index, "int64"),
+        "cluster_similarity": similarity,
+    }
+    return keras.Model(images, outputs, name="cueco_encoder")
+
+
+def _largest(x, weights, bias=None):
+    """Which of the sums `x @ weights + bias` is the largest, and that sum: `(n,)` each."""
+    layer = keras.layers.Dense(
+        weights.shape[1],
+        use_bias=bias is not None,
         kernel_initializer="zeros",
         dtype="float32",
         name="centroids",
     )
     # The best of one: like argmax and max together, but without Keras's care for negative zeros
     # in argmax, which ONNX cannot express.
-    best, index = ops.top_k(similarities(outputs["projection"]), k=1)  # (n, 1) each
-    similarities.set_weights([directions.T])
-    outputs = {
-        "embedding": outputs["embedding"],
-        "cluster": ops.cast(ops.squeeze(index, axis=-1), "int64"),
-        "cluster_similarity": ops.squeeze(best, axis=-1),
-    }
-    return keras.Model(images, outputs, name="cueco_encoder")
+    best, index = ops.top_k(layer(x), k=1)  # (n, 1) each
+    layer.set_weights([weights] if bias is None else [weights, bias])
+    return ops.squeeze(index, axis=-1), ops.squeeze(best, axis=-1)
+
+
+def _rows(index, table, name):
+    """Rows of a table, `(n, width)`, by a layer that Keras knows."""
+    layer = keras.layers.Embedding(
+        *table.shape, embeddings_initializer="zeros", dtype="float32", name=name
+    )
+    rows = layer(index)
+    layer.set_weights([table])
+    return rows
 
 
 def save_keras(path, network):

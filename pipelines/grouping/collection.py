@@ -7,6 +7,7 @@ import numpy as np
 
 from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.evaluation.vectors import normalize
+from cueco_tf.storage import sha256
 from pipelines.command import UsageError
 
 
@@ -99,4 +100,5 @@ def _of_run(path, data_dir):
     except tf.errors.OpError as error:  # an image that is gone, or damaged
         raise UsageError(in_one_line(error)) from error
     paths = np.array(of_split(images.train, images.name, range(len(images.train))))
-    return Collection(str(path), {}, paths, normalize(h), SplitPictures(images.train))
+    origin = {"encoder": sha256(folder.encoder)} if folder.encoder.exists() else {}
+    return Collection(str(path), origin, paths, normalize(h), SplitPictures(images.train))

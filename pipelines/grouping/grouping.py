@@ -7,6 +7,7 @@ import numpy as np
 from cueco_tf.clustering.count import LEAST_IMAGES, Curve, choose_count
 from cueco_tf.clustering.describe import Clusters, describe_groups, means, set_apart
 from cueco_tf.clustering.head import fit_head
+from cueco_tf.clustering.rule import Rule
 from cueco_tf.clustering.tree import ClusterTree, default_leaves, grow, merge
 from pipelines.command import UsageError
 
@@ -17,7 +18,7 @@ class Grouping:
 
     `leaves` is `(n,)`, the leaf of `tree` that each image is in; `cut` `(m,)` the cluster of each
     leaf; `curve` is None where the count was given. `wanted` is how many clusters were asked for or
-    chosen: a head may leave some of them empty. `method` is one of `METHODS`.
+    chosen: a head may leave some of them empty. `rule` sorts images that come later.
     """
 
     clusters: Clusters
@@ -26,7 +27,12 @@ class Grouping:
     cut: np.ndarray
     curve: Curve | None
     wanted: int
-    method: str
+    rule: Rule
+
+    @property
+    def method(self):
+        """One of `METHODS`."""
+        return self.rule.method
 
     def sentence(self):
         """How many clusters there are, by which method, and how sure that is, in a line."""
@@ -105,17 +111,19 @@ def group(x, count, seed=0, other=None, method="tree"):
         print("Choosing the number of clusters ...")
         curve = choose_count(x, seed)
         count = curve.chosen
-    tree, leaves, cut = METHODS[method](x, count, seed)
+    tree, leaves, cut, weights, bias = METHODS[method](x, count, seed)
     clusters, former = describe_groups(x, cut[leaves])
     place = np.empty(len(former), np.int64)
     place[former] = np.arange(len(former))
+    rule = Rule(weights, bias, place[cut], clusters.centroids, method)
     if other is not None:
         clusters = set_apart(clusters, None if other == "auto" else other)
-    return Grouping(clusters, tree, leaves, place[cut], curve, count, method)
+    return Grouping(clusters, tree, leaves, place[cut], curve, count, rule)
 
 
 def _by_tree(x, count, seed):
-    """A tree, the leaf of each image, and the cluster of each leaf."""
+    """A tree, the leaf of each image, the cluster of each leaf, and the weights and bias whose
+    largest sum names an image's leaf."""
     # Twice as many leaves as clusters, where that is more than usual, leave something to merge.
     tree = grow(x, seed, min(len(x), max(default_leaves(len(x)), 2 * count)))
     leaves = tree.leaf_of(x)
@@ -125,15 +133,16 @@ def _by_tree(x, count, seed):
             f"--count should be at most {len(held):,}, as many as there are different embeddings. "
             f"Received: {count:,}"
         )
-    return tree, leaves, tree.cut(count)
+    return tree, leaves, tree.cut(count), tree.centres.T, tree.offsets
 
 
 def _by_head(x, count, seed):
     """The same, where the head's clusters are the leaves."""
     print("Training clustering heads ...")
-    found, _ = fit_head(x, count, seed)(x)
-    used, leaves = np.unique(found, return_inverse=True)
-    return merge(means(x, leaves, len(used))), leaves, np.arange(len(used))
+    head = fit_head(x, count, seed)
+    used, leaves = np.unique(head(x)[0], return_inverse=True)
+    tree = merge(means(x, leaves, len(used)))
+    return tree, leaves, np.arange(len(used)), head.weights[:, used], head.bias[used]
 
 
 METHODS = {"tree": _by_tree, "head": _by_head}
