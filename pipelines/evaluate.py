@@ -12,7 +12,7 @@ from cueco_tf.ownership import own
 from cueco_tf.process import command, fail, import_tensorflow
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunFolder
-from cueco_tf.settings.choices import LABELS
+from cueco_tf.settings.choices import LABELS, dataset_named
 from cueco_tf.settings.fields import ConfigError
 from cueco_tf.settings.run import RunConfig
 from cueco_tf.storage import remove_partials
@@ -177,7 +177,7 @@ def _task_of_run(options):
     """What scores a run, once all that is quickly checked has been."""
     folder = RunFolder(Path(options.run))
     config = folder.read_config()
-    dataset = options.dataset or config.dataset
+    dataset = dataset_named(options.dataset) if options.dataset else config.dataset
     _check_dataset(config, dataset, options.labels)
     folder.check_begun()
     check_there(dataset, options.data_dir)

@@ -18,7 +18,7 @@ from cueco_tf.data.image_files import AS_STORED, Reading
 from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.data.splits import DataError, ImageSet, array_split
 from cueco_tf.data.tfds import imagenet100_classes, load_tfds
-from cueco_tf.settings.choices import DATASETS
+from cueco_tf.settings.choices import DATASETS, dataset_named
 
 _TEST_SHARE = 0.2
 
@@ -53,6 +53,7 @@ def load(name, data_dir=None, image_size=None, holdout=0.0, labels=None, reading
 
 
 def _load(name, data_dir, image_size, labels, reading):
+    name = dataset_named(name)
     kind, _, rest = name.partition(":")
     if name == "digits":
         return _digits(image_size)

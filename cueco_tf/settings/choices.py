@@ -1,5 +1,7 @@
 """The names that options choose from, for all who check or list them."""
 
+from pathlib import Path
+
 DATASETS = (
     *("digits", "cifar10", "cifar100", "imagenet100"),
     *("folder:PATH", "array:FILE", "tfds:NAME"),
@@ -20,3 +22,18 @@ APPLICATIONS = (
     *("ResNet101", "ResNet101V2", "ResNet152", "ResNet152V2", "ResNet50", "ResNet50V2"),
     *("VGG16", "VGG19", "Xception"),
 )
+
+
+def dataset_named(text):
+    """The data set that a name stands for: a path of a folder, or of an .npy or .npz file, does
+    without `folder:` and `array:` where there is such a one and no set of that name."""
+    name = str(text)
+    if name in DATASETS or ":" in name or "\0" in name:
+        return name
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            return f"folder:{name}"
+        return f"array:{name}" if path.suffix in (".npy", ".npz") and path.is_file() else name
+    except (OSError, RuntimeError):  # no name of a file, or of a home
+        return name

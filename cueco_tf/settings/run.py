@@ -6,6 +6,7 @@ Imports nothing heavy, so the command line can teach and refuse without TensorFl
 import dataclasses
 
 from cueco_tf.settings import encoders
+from cueco_tf.settings.choices import dataset_named
 from cueco_tf.settings.fields import ConfigError, check, convert, options_of
 from cueco_tf.settings.methods import class_of
 from cueco_tf.settings.presets import PRESETS
@@ -51,7 +52,7 @@ class RunConfig(RunFields):
         """The preset of a data set, with what is given (and not None) in place of its values.
 
         Args:
-            dataset: as the field.
+            dataset: as the field, or a path (`choices.dataset_named`).
             method: as the field. None, the default, stands for `"cueco"`.
             **given: options of the run and of the method, by name.
 
@@ -60,7 +61,8 @@ class RunConfig(RunFields):
             TypeError: for a name that is no option.
         """
         method = cls.method if method is None else method
-        kind = str(dataset).partition(":")[0]
+        dataset = dataset_named(dataset)
+        kind = dataset.partition(":")[0]
         preset = PRESETS.get(kind, {}) | class_of(method).presets.get(kind, {})
         given = {name: value for name, value in given.items() if value is not None}
         if not encoders.is_resnet(str(given.get("encoder", cls.encoder))):
@@ -75,6 +77,8 @@ class RunConfig(RunFields):
             ConfigError, TypeError: as `for_dataset`.
         """
         method = given.pop("method", self.method)
+        if "dataset" in given:
+            given["dataset"] = dataset_named(given["dataset"])
         if not encoders.is_resnet(str(given.get("encoder", self.encoder))):
             given.setdefault("width", None)
         given = _nested(method, given)

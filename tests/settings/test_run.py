@@ -87,6 +87,22 @@ def test_presets_of_run_and_method_give_way_to_what_is_given():
         assert RunConfig.for_dataset(kind) == RunConfig(kind)
 
 
+def test_a_path_is_a_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "photos").mkdir()
+    np.save("all.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    named = {"photos": "folder:photos", "./digits": "folder:./digits", "all.npy": "array:all.npy"}
+    for text, name in (*named.items(), ("digits", "digits"), ("folder:x", "folder:x")):
+        assert RunConfig.for_dataset(text).dataset == name
+    assert RunConfig.for_dataset("digits").replace(dataset="photos").dataset == "folder:photos"
+    assert (
+        RunConfig.for_dataset("photos").batch_size == RunConfig.for_dataset("folder:x").batch_size
+    )
+    with pytest.raises(ConfigError, match="--dataset should be one of"):
+        RunConfig.for_dataset("fotos")
+
+
 def test_what_depends_on_the_data_set_is_filled_in():
     config = RunConfig.for_dataset("cifar100", epochs=3, loss_weights=[1, 0, 0])
     assert config.settings.loss_weights == (1.0, 0.0, 0.0)
