@@ -84,7 +84,7 @@ def copies_of_part(folder, source, part, num_clusters):
     rows = (
         (i, source.name(i), cluster)
         for block in part.blocks()
-        for i, cluster in zip(block["index"], block["cluster"], strict=True)
+        for i, cluster in zip(block["index"], block["clusters"], strict=True)
     )
     return copies(folder, rows, part.rows, num_clusters, load)
 

@@ -19,77 +19,97 @@ from cueco_tf.data.tally import printable
 from cueco_tf.storage import write_atomically
 
 SUFFIXES = (".npz", ".parquet")
+_DTYPES = {"embeddings": "<f4", "clusters": "<i8", "similarities": "<f4"}
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first date that a zip archive knows
 
 
-def write_file(path, part, name, origin):
-    """Writes all rows of a part file, by the path's suffix, safely: all or nothing.
+def write_file(path, table, origin, part=None):
+    """Writes all rows of a table, by the path's suffix, safely: all or nothing.
 
     Args:
         path: ends in `.npz` or `.parquet`.
-        part: `PartFile`, flushed.
-        name: function of an image's number that returns its name.
+        table: has `rows`, how many there are, `dim`, the length of an embedding, and
+            `blocks(columns)`, which yields dicts of those columns for some rows at a time, in
+            order: `paths` a list of strings, the others arrays. It is asked several times.
         origin: dict for JSON: which export made the rows. In the archive's comment or the
             table's metadata.
+        part: dict for JSON, which part of a whole a `.parquet` is. Defaults to None.
     """
+    more = {"origin": origin} if part is None else {"origin": origin, "part": part}
+    more = {name: json.dumps(value) for name, value in more.items()}
     write = {".npz": _write_npz, ".parquet": _write_parquet}[Path(path).suffix.lower()]
-    write_atomically(path, lambda temporary: write(temporary, part, name, json.dumps(origin)))
+    write_atomically(path, lambda temporary: write(temporary, table, **more))
 
 
-def _write_npz(path, part, name, origin):
-    def names(block):
-        text = b"".join(os.fsencode(name(i)) + b"\0" for i in block["index"])
-        return np.frombuffer(text, np.uint8)
+def _write_npz(path, table, origin):
+    def text(paths):
+        return np.frombuffer(b"".join(os.fsencode(path) + b"\0" for path in paths), np.uint8)
 
-    length = sum(len(names(block)) for block in part.blocks()) - 1  # no zero after the last
-    rows, dim = part.rows, part.dtype["embedding"].shape
-    members = {
-        "paths_utf8": ("|u1", (length,), names),
-        "embeddings": ("<f4", (rows, *dim), lambda block: block["embedding"]),
-        "clusters": ("<i8", (rows,), lambda block: block["cluster"]),
-        "similarities": ("<f4", (rows,), lambda block: block["similarity"]),
+    # No zero after the last one.
+    length = sum(len(text(block["paths"])) for block in table.blocks(["paths"])) - 1
+    members = {"paths": ("paths_utf8", "|u1", (length,))} | {
+        name: (name, dtype, (table.rows, *((table.dim,) if name == "embeddings" else ())))
+        for name, dtype in _DTYPES.items()
     }
     with zipfile.ZipFile(path, "w") as archive:
         archive.comment = origin.encode()
-        for title, (dtype, shape, column) in members.items():
+        for column, (title, dtype, shape) in members.items():
             member = zipfile.ZipInfo(f"{title}.npy", _LONG_AGO)
             with archive.open(member, "w", force_zip64=True) as file:
                 header = {"descr": dtype, "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
                 left = math.prod(shape) * np.dtype(dtype).itemsize
-                for block in part.blocks():
-                    content = np.ascontiguousarray(column(block), dtype).tobytes()[:left]
+                for block in table.blocks([column]):
+                    values = text(block["paths"]) if column == "paths" else block[column]
+                    content = np.ascontiguousarray(values, dtype).tobytes()[:left]
                     left -= file.write(content)
 
 
-def _write_parquet(path, part, name, origin):
+def schema(dim, metadata=None):
+    """The columns of a `.parquet`, as pyarrow describes them.
+
+    Args:
+        dim: integer, the length of an embedding.
+        metadata: dict of strings, or None.
+    """
+    import pyarrow as pa
+
+    columns = {
+        "paths": pa.string(),
+        "embeddings": pa.list_(pa.float32(), dim),
+        "clusters": pa.int64(),
+        "similarities": pa.float32(),
+    }
+    return pa.schema(columns, metadata=metadata)
+
+
+def _write_parquet(path, table, **metadata):
     import pyarrow as pa
     from pyarrow import parquet
 
-    (dim,) = part.dtype["embedding"].shape
-    schema = pa.schema(
-        {
-            "paths": pa.string(),
-            "embeddings": pa.list_(pa.float32(), dim),
-            "clusters": pa.int64(),
-            "similarities": pa.float32(),
-        },
-        metadata={"origin": origin},
-    )
-    with parquet.ParquetWriter(path, schema) as writer:
-        for block in part.blocks():
-            flat = pa.array(block["embedding"].reshape(-1))
-            columns = [
-                pa.array([printable(name(i)) for i in block["index"]]),
-                pa.FixedSizeListArray.from_arrays(flat, dim),
-                pa.array(block["cluster"]),
-                pa.array(block["similarity"]),
-            ]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+    columns, odd, row = schema(table.dim, metadata), {}, 0
+    with parquet.ParquetWriter(path, columns) as writer:
+        for block in table.blocks(columns.names):
+            paths = [printable(path) for path in block["paths"]]
+            odd |= {row + i: path for i, path in enumerate(block["paths"]) if path != paths[i]}
+            row += len(paths)
+            flat = pa.array(block["embeddings"].reshape(-1))
+            arrays = {
+                "paths": pa.array(paths, pa.string()),
+                "embeddings": pa.FixedSizeListArray.from_arrays(flat, table.dim),
+                **{name: pa.array(block[name]) for name in ("clusters", "similarities")},
+            }
+            writer.write_table(pa.Table.from_pydict(arrays, schema=columns))
+        if odd:
+            writer.add_key_value_metadata({"names": json.dumps(odd)})
 
 
-def write_skipped(path, part):
+def write_skipped(path, skipped):
     """Writes the side file, `path,reason` a line, or removes an old one when nothing was skipped.
+
+    Args:
+        path: of the side file.
+        skipped: iterable of `(name, reason)`.
 
     Returns:
         The number of skipped images.
@@ -101,7 +121,7 @@ def write_skipped(path, part):
         with open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file)
             writer.writerow(("path", "reason"))
-            for pair in part.skipped():
+            for pair in skipped:
                 writer.writerow(pair)
                 count += 1
 
@@ -178,16 +198,34 @@ def _paths(file):
     return np.array([os.fsdecode(path) for path in text.split(b"\0")], object)
 
 
-def _read_parquet(path):
+def open_parquet(path):
+    """A `.parquet` of embeddings, opened: a `pyarrow.parquet.ParquetFile` and what it says of
+    itself: a dict with `origin`, of a part `part`, and `names`, by row, that are no UTF-8.
+
+    Raises:
+        OSError, ValueError: for anything else.
+    """
     from pyarrow import parquet
 
-    table = parquet.read_table(path)
-    origin = json.loads((table.schema.metadata or {}).get(b"origin", b"{}"))
-    embeddings = table["embeddings"].combine_chunks()
+    file = parquet.ParquetFile(path, thrift_string_size_limit=2**31 - 1)  # many skipped images
+    known = file.metadata.metadata or {}
+    about = {name: json.loads(known.get(name.encode(), b"{}")) for name in ("origin", "part")}
+    names = json.loads(known.get(b"names", b"{}"))
+    return file, about | {"names": {int(row): name for row, name in names.items()}}
+
+
+def _read_parquet(path):
+    file, about = open_parquet(path)
+    with file:
+        table = file.read()
+    paths = np.array(table["paths"].to_pylist(), object)
+    for row, name in about["names"].items():
+        paths[row] = name
     columns = {
-        "paths": np.array(table["paths"].to_pylist(), object),
-        "embeddings": embeddings.flatten().to_numpy().reshape(len(table), -1),
+        "paths": paths,
+        "embeddings": table["embeddings"].combine_chunks().flatten().to_numpy(),
         "clusters": table["clusters"].to_numpy(),
         "similarities": table["similarities"].to_numpy(),
     }
-    return columns, origin
+    columns["embeddings"] = columns["embeddings"].reshape(len(table), -1)
+    return columns, about["origin"]

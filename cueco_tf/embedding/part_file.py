@@ -41,9 +41,9 @@ class PartFile:
         self.dtype = np.dtype(
             [
                 ("index", "<i8"),
-                ("cluster", "<i8"),
-                ("similarity", "<f4"),
-                ("embedding", "<f4", (embedding_dim,)),
+                ("clusters", "<i8"),
+                ("similarities", "<f4"),
+                ("embeddings", "<f4", (embedding_dim,)),
             ]
         )
         self._note, self._job = self.folder / "progress.json", job
@@ -89,8 +89,9 @@ class PartFile:
             skipped: list of `(name, reason)` of the others.
         """
         block = np.empty(len(kept), self.dtype)
-        block["index"], block["cluster"] = kept, outputs.clusters
-        block["similarity"], block["embedding"] = outputs.similarities, outputs.embeddings
+        block["index"] = kept
+        for column, values in outputs._asdict().items():
+            block[column] = values
         self._rows_file.write(block.tobytes())
         lines = "".join(json.dumps(pair) + "\n" for pair in skipped)
         self._skipped_file.write(lines.encode())
@@ -115,6 +116,14 @@ class PartFile:
             count = min(_BLOCK, self.rows - start)
             offset = start * self.dtype.itemsize
             yield np.fromfile(self.folder / "rows", self.dtype, count, offset=offset)
+
+    def named(self, name):
+        """The rows as `embeddings_file.write_file` takes them.
+
+        Args:
+            name: function of an image's number that returns its name.
+        """
+        return _NamedRows(self, name)
 
     def skipped(self):
         """Yields `(name, reason)` of each image without a row."""
@@ -152,3 +161,14 @@ class PartFile:
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # on a full disk the last rows cannot be written
             self.close()
+
+
+class _NamedRows:
+    def __init__(self, part, name):
+        self.rows, self.dim = part.rows, part.dtype["embeddings"].shape[0]
+        self._part, self._name = part, name
+
+    def blocks(self, columns):
+        for block in self._part.blocks():
+            paths = {"paths": [self._name(i) for i in block["index"]]} if "paths" in columns else {}
+            yield {**{name: block[name] for name in columns if name != "paths"}, **paths}

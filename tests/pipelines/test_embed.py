@@ -20,6 +20,7 @@ from cueco_tf import evaluation
 from cueco_tf.data import image_files
 from cueco_tf.data.scan import find, scan
 from cueco_tf.data.splits import FileSplit
+from cueco_tf.embedding import work
 from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.embedding.sources import ArrayFile, FileSource, open_source
 from cueco_tf.export.reading import read_export
@@ -288,7 +289,7 @@ def test_a_failed_copy_keeps_the_embeddings(digits_export, few, tmp_path, monkey
             f"{copies} was not written: No space left",
         ),
         ("cueco_tf.embedding.copies.shutil.copyfile", stopped, 130, "stopped"),
-        ("cueco_tf.embedding.embeddings_file.write_file", stopped, 130, "stopped"),
+        ("cueco_tf.embedding.work.write_file", stopped, 130, "stopped"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(place, failure)
@@ -303,13 +304,13 @@ def test_a_failed_copy_keeps_the_embeddings(digits_export, few, tmp_path, monkey
 def test_an_image_that_goes_away_before_it_is_copied(
     digits_export, few, tmp_path, monkeypatch, capsys
 ):
-    embed_all = embed._embed
+    embed_all = work._embed
 
     def embed_and_lose(*arguments):
         embed_all(*arguments)
         (tmp_path / "few" / "d1" / "a.png").unlink()
 
-    monkeypatch.setattr(embed, "_embed", embed_and_lose)
+    monkeypatch.setattr(work, "_embed", embed_and_lose)
     out, copies = tmp_path / "out.npz", tmp_path / "copies"
     assert run(digits_export, few, "--output", out, "--copy-to", copies) == 2
     assert "a.png cannot be copied any more: FileNotFound" in capsys.readouterr().err
@@ -329,7 +330,7 @@ def test_a_failed_replacement_leaves_the_old_output_and_its_list(
 
     (tmp_path / "few" / "d2" / "a.png").write_bytes(b"broken")
     with monkeypatch.context() as patch:
-        patch.setattr("cueco_tf.embedding.embeddings_file.write_file", full)
+        patch.setattr("cueco_tf.embedding.work.write_file", full)
         assert run(digits_export, few, "--output", out, "--overwrite") == 2
     assert len(before) == 2
     assert {path: path.read_bytes() for path in tmp_path.glob("*out*")} == before
@@ -510,7 +511,7 @@ def test_a_disk_that_is_too_small_is_known_before_any_work(
     import collections
 
     usage = collections.namedtuple("usage", "total used free")
-    monkeypatch.setattr(embed.shutil, "disk_usage", lambda path: usage(100_000, 0, 100_000))
+    monkeypatch.setattr(work.shutil, "disk_usage", lambda path: usage(100_000, 0, 100_000))
     assert run(digits_export, array, "--output", tmp_path / "out.npz") == 2
     assert "no space: this needs 0." in capsys.readouterr().err
     assert names(tmp_path) == ["in"]
