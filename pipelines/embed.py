@@ -14,13 +14,13 @@ def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
     from cueco_tf.embedding.part_file import PartError
-    from cueco_tf.embedding.shards import PartsError
     from cueco_tf.embedding.sources import SourceError
+    from cueco_tf.embedding.tables import TableError
 
     try:
         check_options(options)
         return _merge(options) if options.merge else _embed(options)
-    except (UsageError, ExportError, SourceError, InUseError, PartsError) as error:
+    except (UsageError, ExportError, SourceError, InUseError, TableError) as error:
         return fail(error)
     except PartError as error:
         return fail(f"{options.output} was not written: {error}. Embed again, from the beginning.")
@@ -43,15 +43,18 @@ def _embed(options):
     source = open_source(options.source, export.image_size, export.crop, *where, reading)
     _introduce(source)
     job = export, encoder, source, options.output
+    how = {name: getattr(options, name) for name in ("threads", "update", "by_hash")}
     if options.shard is None:
-        done = work.embed(*job, options.threads, options.copy_to)
-        return _tell(options.output, done)
+        done = work.embed(*job, copy_to=options.copy_to, **how)
+        news = f", {done.unchanged:,} of them unchanged; {done.gone:,} gone"
+        return _tell(options.output, done, news if options.update else "")
     path = options.shard.path(options.output)
-    done = work.embed_shard(*job, options.shard, options.threads, options.overwrite)
+    done = work.embed_shard(*job, options.shard, overwrite=options.overwrite, **how)
     if done is None:
         print(f"{path} is there already")
     else:
-        print(f"{path}: {done.rows:,} embeddings, {done.skipped:,} images skipped")
+        news = f", {done.unchanged:,} of them unchanged" if options.update else ""
+        print(f"{path}: {done.rows:,} embeddings{news}; {done.skipped:,} images skipped")
     return 0
 
 
@@ -62,11 +65,11 @@ def _merge(options):
     return _tell(options.output, merge(options.merge, options.output))
 
 
-def _tell(output, done):
+def _tell(output, done, news=""):
     """Says what was written; returns the exit code."""
     from cueco_tf.embedding.work import side_file
 
-    print(f"{output}: {done.rows:,} embeddings")
+    print(f"{output}: {done.rows:,} embeddings{news}")
     if not done.skipped:
         return 0
     total = done.rows + done.skipped

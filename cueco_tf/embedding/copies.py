@@ -75,7 +75,7 @@ def copies_of_part(folder, source, part, num_clusters):
     """
 
     def load(i):
-        images, _, skipped = source.load(i, i + 1)
+        images, _, skipped = source.load([i])
         if skipped:
             name, reason = skipped[0]
             raise SourceError(f"{name} cannot be copied any more: {reason}")

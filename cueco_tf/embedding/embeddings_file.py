@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from cueco_tf.data.tally import printable
+from cueco_tf.embedding.tables import open_parquet, row_dtype, schema
 from cueco_tf.storage import write_atomically
 
 SUFFIXES = (".npz", ".parquet")
-_DTYPES = {"embeddings": "<f4", "clusters": "<i8", "similarities": "<f4"}
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first date that a zip archive knows
 
 
@@ -28,9 +28,7 @@ def write_file(path, table, origin, part=None):
 
     Args:
         path: ends in `.npz` or `.parquet`.
-        table: has `rows`, how many there are, `dim`, the length of an embedding, and
-            `blocks(columns)`, which yields dicts of those columns for some rows at a time, in
-            order: `paths` a list of strings, the others arrays. It is asked several times.
+        table: has `rows`, `dim` and `blocks(columns)`, as in `tables`.
         origin: dict for JSON: which export made the rows. In the archive's comment or the
             table's metadata.
         part: dict for JSON, which part of a whole a `.parquet` is. Defaults to None.
@@ -47,40 +45,21 @@ def _write_npz(path, table, origin):
 
     # No zero after the last one.
     length = sum(len(text(block["paths"])) for block in table.blocks(["paths"])) - 1
-    members = {"paths": ("paths_utf8", "|u1", (length,))} | {
-        name: (name, dtype, (table.rows, *((table.dim,) if name == "embeddings" else ())))
-        for name, dtype in _DTYPES.items()
-    }
+    members = {"paths": ("paths_utf8", np.dtype("u1"), (length,))}
+    for name, (dtype, _) in row_dtype(table.dim).fields.items():
+        members[name] = name, dtype.base, (table.rows, *dtype.shape)
     with zipfile.ZipFile(path, "w") as archive:
         archive.comment = origin.encode()
         for column, (title, dtype, shape) in members.items():
             member = zipfile.ZipInfo(f"{title}.npy", _LONG_AGO)
             with archive.open(member, "w", force_zip64=True) as file:
-                header = {"descr": dtype, "fortran_order": False, "shape": shape}
+                header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
-                left = math.prod(shape) * np.dtype(dtype).itemsize
+                left = math.prod(shape) * dtype.itemsize
                 for block in table.blocks([column]):
                     values = text(block["paths"]) if column == "paths" else block[column]
                     content = np.ascontiguousarray(values, dtype).tobytes()[:left]
                     left -= file.write(content)
-
-
-def schema(dim, metadata=None):
-    """The columns of a `.parquet`, as pyarrow describes them.
-
-    Args:
-        dim: integer, the length of an embedding.
-        metadata: dict of strings, or None.
-    """
-    import pyarrow as pa
-
-    columns = {
-        "paths": pa.string(),
-        "embeddings": pa.list_(pa.float32(), dim),
-        "clusters": pa.int64(),
-        "similarities": pa.float32(),
-    }
-    return pa.schema(columns, metadata=metadata)
 
 
 def _write_parquet(path, table, **metadata):
@@ -88,6 +67,7 @@ def _write_parquet(path, table, **metadata):
     from pyarrow import parquet
 
     columns, odd, row = schema(table.dim, metadata), {}, 0
+    plain = "clusters", "similarities", "sizes", "mtimes_ns"
     with parquet.ParquetWriter(path, columns) as writer:
         for block in table.blocks(columns.names):
             paths = [printable(path) for path in block["paths"]]
@@ -97,7 +77,10 @@ def _write_parquet(path, table, **metadata):
             arrays = {
                 "paths": pa.array(paths, pa.string()),
                 "embeddings": pa.FixedSizeListArray.from_arrays(flat, table.dim),
-                **{name: pa.array(block[name]) for name in ("clusters", "similarities")},
+                "hashes": pa.FixedSizeBinaryArray.from_buffers(
+                    pa.binary(16), len(paths), [None, pa.py_buffer(block["hashes"].tobytes())]
+                ),
+                **{name: pa.array(block[name]) for name in plain},
             }
             writer.write_table(pa.Table.from_pydict(arrays, schema=columns))
         if odd:
@@ -198,26 +181,10 @@ def _paths(file):
     return np.array([os.fsdecode(path) for path in text.split(b"\0")], object)
 
 
-def open_parquet(path):
-    """A `.parquet` of embeddings, opened: a `pyarrow.parquet.ParquetFile` and what it says of
-    itself: a dict with `origin`, of a part `part`, and `names`, by row, that are no UTF-8.
-
-    Raises:
-        OSError, ValueError: for anything else.
-    """
-    from pyarrow import parquet
-
-    file = parquet.ParquetFile(path, thrift_string_size_limit=2**31 - 1)  # many skipped images
-    known = file.metadata.metadata or {}
-    about = {name: json.loads(known.get(name.encode(), b"{}")) for name in ("origin", "part")}
-    names = json.loads(known.get(b"names", b"{}"))
-    return file, about | {"names": {int(row): name for row, name in names.items()}}
-
-
 def _read_parquet(path):
     file, about = open_parquet(path)
     with file:
-        table = file.read()
+        table = file.read(["paths", "embeddings", "clusters", "similarities"])
     paths = np.array(table["paths"].to_pylist(), object)
     for row, name in about["names"].items():
         paths[row] = name

@@ -5,17 +5,16 @@ import itertools
 import re
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from cueco_tf.embedding.shards import WHAT, PartsError, Shard, damaged, differing, open_part
+from cueco_tf.embedding.tables import parquet_blocks, parquet_dim
 
 _NAME = re.compile(r"part-(\d{5,})-of-(\d{5,})\.parquet")
-_AT_ONCE = 8192  # rows that `Parts.blocks` holds at once
 
 
 class Parts:
-    """All parts of a whole, checked: a table that `embeddings_file.write_file` takes.
+    """All parts of a whole, checked: a table (see `tables`).
 
     `rows` is how many images have a row, `origin` which export made the rows, `whole` what
     `shards.identity` returned of all.
@@ -34,15 +33,15 @@ class Parts:
             file, said = open_part(folder, shard)
             with file:
                 self.rows += file.metadata.num_rows
-                self.dim = file.schema_arrow.field("embeddings").type.list_size
+                self.dim = parquet_dim(file)
             known.append({name: said["part"].get(name) for name in WHAT})
             if shard.index == 0:
                 self.origin = said["origin"]
         self.whole = _same(folder, known)
 
     def blocks(self, columns):
-        """Yields dicts of columns: see `embeddings_file.write_file`."""
-        bar = tqdm(total=self.rows, desc=f"Joining {', '.join(columns)}", unit=" rows", leave=False)
+        """Yields dicts of columns: see `tables`."""
+        bar = tqdm(total=self.rows, desc=f"Reading {', '.join(columns)}", unit=" rows", leave=False)
         with bar:
             for shard in self._shards:
                 for block in self._blocks_of(shard, columns):
@@ -64,16 +63,9 @@ class Parts:
 
     def _blocks_of(self, shard, columns):
         file, said = self._open(shard)
-        row = 0
         with file:
             try:
-                for batch in file.iter_batches(_AT_ONCE, columns=columns):
-                    block = {name: _values(batch.column(name)) for name in columns}
-                    if "paths" in block:
-                        for i in said["names"].keys() & range(row, row + len(batch)):
-                            block["paths"][i - row] = said["names"][i]
-                    row += len(batch)
-                    yield block
+                yield from parquet_blocks(file, said["names"], columns)
             except (OSError, ValueError) as error:
                 raise damaged(self._folder, shard, error) from error
 
@@ -123,14 +115,3 @@ def _ranges(numbers):
     ends = [[number for _, number in run] for _, run in runs]
     words = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in ends]
     return ", ".join([*words[:10], *(["..."] if len(words) > 10 else [])])
-
-
-def _values(column):
-    """An arrow array as NumPy has it; text as a list."""
-    import pyarrow as pa
-
-    if pa.types.is_string(column.type):
-        return column.to_pylist()
-    if pa.types.is_fixed_size_list(column.type):
-        return column.flatten().to_numpy().reshape(len(column), -1)
-    return np.asarray(column)

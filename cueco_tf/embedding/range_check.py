@@ -29,7 +29,7 @@ def range_warnings(source):
                 look = examine(source.name(i), reading)
                 used[look.bits].add(look.low, look.high)
         else:
-            pixels = source.load(i, i + 1)[0]
+            pixels = source.load([i])[0]
             used[8].add(int(pixels.min()), int(pixels.max()))
     found = (each.warning("the source", reading.range_of(bits)) for bits, each in used.items())
     return [sentence for sentence in found if sentence]

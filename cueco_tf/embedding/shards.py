@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from cueco_tf.embedding.embeddings_file import open_parquet, schema
+from cueco_tf.embedding.tables import TableError, open_parquet, parquet_dim
 
 FORMAT = 1
 WHAT = {
@@ -21,7 +21,7 @@ WHAT = {
 }
 
 
-class PartsError(ValueError):
+class PartsError(TableError):
     """Parts that are no whole; the message says which, and what to do."""
 
 
@@ -106,9 +106,7 @@ def open_part(folder, shard):
     try:
         file, said = open_parquet(path)
         part = said["part"]
-        dim = file.schema_arrow.field("embeddings").type.list_size
-        if not file.schema_arrow.remove_metadata().equals(schema(dim)):
-            raise ValueError("its columns are not those of a part")
+        parquet_dim(file)
         if Shard(*part["shard"]) != shard:
             raise ValueError(f"it is the part of shard {Shard(*part['shard'])}")
         start, stop = shard.rows(part["total"])

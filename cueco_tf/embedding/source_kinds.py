@@ -6,6 +6,7 @@ into ranges, which are sources, of which the images keep their names.
 
 import copy
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,10 @@ import numpy as np
 
 from cueco_tf.data import image_files
 from cueco_tf.data.scan import Scan
+from cueco_tf.embedding.tables import STATE_DTYPE
 
 _NAMES_AT_ONCE = 65_536
+_new_hash = functools.partial(hashlib.blake2b, digest_size=STATE_DTYPE["hashes"].itemsize)
 
 
 class SourceError(ValueError):
@@ -71,8 +74,35 @@ class FileSource:
             digest.update(repr(known).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
-    def load(self, start, stop):
-        """Decodes the images of a range.
+    def states(self, numbers, hashes=True):
+        """What tells whether images have changed.
+
+        Args:
+            numbers: sequence of integers.
+            hashes: whether to read the files for their hashes, which are 0 otherwise. Defaults to
+                True.
+
+        Returns:
+            `(n,)` of `tables.STATE_DTYPE`; `sizes` is -1 for a file that cannot be read.
+        """
+        states = np.zeros(len(numbers), STATE_DTYPE)
+        for row, i in enumerate(numbers):
+            try:
+                state = Path(self.paths[i]).stat()
+                if hashes:
+                    with open(self.paths[i], "rb") as file:
+                        digest = hashlib.file_digest(file, _new_hash).digest()
+                    states["hashes"][row] = np.frombuffer(digest, np.uint8)
+                states["sizes"][row], states["mtimes_ns"][row] = state.st_size, state.st_mtime_ns
+            except (OSError, ValueError):
+                states["sizes"][row] = -1
+        return states
+
+    def load(self, numbers):
+        """Decodes images.
+
+        Args:
+            numbers: ascending integers.
 
         Returns:
             `(images, kept, skipped)`: uint8 `(kept, image_size, image_size, 3)`; the list of the
@@ -80,7 +110,7 @@ class FileSource:
         """
         images, kept, skipped = [], [], []
         how = self.image_size, self.crop, self.reading
-        for i in range(start, stop):
+        for i in numbers:
             try:
                 images.append(image_files.central_crop(self.paths[i], *how))
                 kept.append(i)
@@ -93,7 +123,7 @@ class FileSource:
 class _Arrays:
     """Images that are held as arrays, of pixels as the encoder takes them.
 
-    They are those from `_range[0]` to `_range[1]` of an array that is called `_title`.
+    They are those from `_range[0]` to `_range[1]` of an array called `_title`, of `_bytes` each.
     """
 
     reading = scan = None
@@ -114,6 +144,24 @@ class _Arrays:
     def list_fingerprint(self):
         """Changes with the array's name and the number of images."""
         return hashlib.sha256(f"{self._title} {self._range}".encode()).hexdigest()
+
+    def states(self, numbers, hashes=True):
+        """As in `FileSource`, of an image's pixels, with the time of the array's file."""
+        states = np.zeros(len(numbers), STATE_DTYPE)
+        states["sizes"], states["mtimes_ns"] = self._bytes, self._mtime_ns()
+        if hashes:
+            for state, image in zip(states, self._pixels(numbers), strict=True):
+                digest = _new_hash(np.ascontiguousarray(image)).digest()
+                state["hashes"] = np.frombuffer(digest, np.uint8)
+        return states
+
+    def load(self, numbers):
+        """The images of ascending numbers: see `FileSource.load`; none is ever skipped.
+
+        Raises:
+            OSError: when a file cannot be read any more.
+        """
+        return self._pixels(numbers), list(numbers), []
 
 
 class ArrayFile(_Arrays):
@@ -144,6 +192,7 @@ class ArrayFile(_Arrays):
             raise SourceError(f"{path} should hold at least one image, in C order.")
         self._shape, self._offset = array.shape, array.offset
         self._title, self._range = str(path), (0, len(array))
+        self._bytes = array[0].nbytes
 
     def fingerprint(self):
         """Changes with the file's path, shape, size or time."""
@@ -151,19 +200,17 @@ class ArrayFile(_Arrays):
         known = (self._title, self._shape, self._range, state.st_size, state.st_mtime_ns)
         return hashlib.sha256(repr(known).encode()).hexdigest()
 
-    def load(self, start, stop):
-        """Reads the images of a range: see `FileSource.load`.
+    def _mtime_ns(self):
+        return self.path.stat().st_mtime_ns
 
-        Raises:
-            OSError: when the file cannot be read any more.
-        """
+    def _pixels(self, numbers):
+        if not len(numbers):
+            return np.empty((0, *self._shape[1:]), np.uint8)
         # A memory map would count all that was ever read as memory of this process.
-        size = int(np.prod(self._shape[1:]))
-        kept = list(range(start, stop))
-        start, stop = (self._range[0] + i for i in (start, stop))
-        offset = self._offset + start * size
-        block = np.fromfile(self.path, np.uint8, (stop - start) * size, offset=offset)
-        return block.reshape(-1, *self._shape[1:]), kept, []
+        start, count = self._range[0] + numbers[0], numbers[-1] + 1 - numbers[0]
+        offset = self._offset + start * self._bytes
+        block = np.fromfile(self.path, np.uint8, count * self._bytes, offset=offset)
+        return block.reshape(-1, *self._shape[1:])[np.asarray(numbers) - numbers[0]]
 
 
 class DatasetArray(_Arrays):
@@ -177,12 +224,14 @@ class DatasetArray(_Arrays):
     def __init__(self, name, images):
         self._images = images
         self._title, self._range = name, (0, len(images))
+        self._bytes = images[0].nbytes
 
     def fingerprint(self):
         """Changes with the name and the number of images: published sets keep their content."""
         return self.list_fingerprint()
 
-    def load(self, start, stop):
-        """The images of a range: see `FileSource.load`; none is ever skipped."""
-        first = self._range[0]
-        return self._images[first + start : first + stop], list(range(start, stop)), []
+    def _mtime_ns(self):
+        return 0
+
+    def _pixels(self, numbers):
+        return self._images[self._range[0] + np.asarray(numbers, np.int64)]

@@ -3,38 +3,31 @@
 What is under way survives a kill, and has one owner (`part_file`). What is written appears whole.
 """
 
-import contextlib
 import dataclasses
-import errno
-import shutil
-import sys
-import time
-from pathlib import Path
 from typing import NamedTuple
-
-from tqdm import tqdm
 
 from cueco_tf.embedding import shards
 from cueco_tf.embedding.copies import copies_of_part, embeddings_kept
 from cueco_tf.embedding.embeddings_file import write_file, write_skipped
-from cueco_tf.embedding.part_file import PartError, PartFile
 from cueco_tf.embedding.parts import Parts
+from cueco_tf.embedding.rows import check_space, embedded_rows
 from cueco_tf.embedding.source_kinds import SourceError
-from cueco_tf.export.reading import cores, map_in_order
+from cueco_tf.embedding.tables import row_dtype
 from cueco_tf.ownership import own
 from cueco_tf.storage import remove_partials
 
-_FLUSH_SECONDS = 1.0  # work that a kill may cost
-
 
 class Embedded(NamedTuple):
-    """How many images were dealt with: those with a row, and those without."""
+    """How many images have a row, and how many none; of an update, how many rows were taken from
+    it, and how many of its images are gone."""
 
     rows: int
     skipped: int
+    unchanged: int = 0
+    gone: int = 0
 
 
-def embed(export, encoder, source, output, threads=None, copy_to=None):
+def embed(export, encoder, source, output, threads=None, copy_to=None, update=None, by_hash=False):
     """Embeds all images of a source into a file, which it replaces.
 
     Images that cannot be read have no row; they are listed in `OUTPUT.skipped.csv`.
@@ -46,6 +39,10 @@ def embed(export, encoder, source, output, threads=None, copy_to=None):
         output: path that ends in `.npz` or `.parquet`.
         threads: integer. Defaults to all cores.
         copy_to: path of a new folder to copy the images to, a folder a cluster, or None.
+        update: path of a file of the same export, it may be the output, or of a folder of parts:
+            what has not changed since is taken from there. The result is the same.
+        by_hash: whether the content says if an image has changed, in place of its file's size and
+            time. Defaults to False.
 
     Returns:
         `Embedded`.
@@ -53,25 +50,36 @@ def embed(export, encoder, source, output, threads=None, copy_to=None):
     Raises:
         InUseError: where another process works on the output.
         PartError: where rows are not there once each.
+        TableError: for an `update` that cannot be used.
         SourceError: where no image can be read; with the embeddings kept for the next try, where
             one cannot be copied.
         OSError: where the disk is full, and the like.
     """
-    with _rows(export, encoder, source, output, threads) as part:
+    with embedded_rows(export, encoder, source, output, threads, update, by_hash) as (part, counts):
         if not part.rows:
             first = next(part.skipped())
             part.remove()
             raise _unreadable(len(source), first)
         with copies_of_part(copy_to, source, part, export.num_clusters):
             write_file(output, part.named(source.name), _origin(export, source))
-        return Embedded(part.rows, _write_side_file(output, part.skipped()))
+        return Embedded(part.rows, _write_side_file(output, part.skipped()), *counts)
 
 
-def embed_shard(export, encoder, source, folder, shard, threads=None, overwrite=False):
+def embed_shard(
+    export,
+    encoder,
+    source,
+    folder,
+    shard,
+    threads=None,
+    overwrite=False,
+    update=None,
+    by_hash=False,
+):
     """Embeds the images of one shard into its part, unless that is there.
 
     Args:
-        export, encoder, source, threads: as in `embed`; the whole source.
+        export, encoder, source, threads, update, by_hash: as in `embed`; the whole source.
         folder: path of the parts.
         shard: `shards.Shard`.
         overwrite: make a part anew that is there. Defaults to False.
@@ -81,17 +89,20 @@ def embed_shard(export, encoder, source, folder, shard, threads=None, overwrite=
 
     Raises:
         PartsError: where a part is there that belongs to something else.
-        InUseError, PartError, OSError: as in `embed`.
+        InUseError, PartError, TableError, OSError: as in `embed`.
     """
     whole, path = shards.identity(export.sha256, source), shard.path(folder)
     if not overwrite and shards.finished(folder, shard, whole):
         return None
     share = source.cut(*shard.rows(len(source)))
-    with _rows(export, encoder, share, path, threads) as part:
+    with embedded_rows(export, encoder, share, path, threads, update, by_hash) as (
+        part,
+        (unchanged, _),
+    ):
         skipped = list(part.skipped())
         about = shards.about(shard, whole, skipped)
         write_file(path, part.named(share.name), _origin(export, source), about)
-        return Embedded(part.rows, len(skipped))
+        return Embedded(part.rows, len(skipped), unchanged)
 
 
 def merge(folder, output):
@@ -113,7 +124,7 @@ def merge(folder, output):
         parts = Parts(folder)
         if not parts.rows:
             raise _unreadable(parts.whole["total"], next(parts.skipped()))
-        _check_space(output, parts.rows * (4 * parts.dim + 20))
+        check_space(output, parts.rows * row_dtype(parts.dim).itemsize)
         write_file(output, parts, parts.origin)
         return Embedded(parts.rows, _write_side_file(output, parts.skipped()))
 
@@ -140,68 +151,3 @@ def _origin(export, source):
         # Without examples: an archive's comment holds 64 KB.
         origin["images"] = {**source.scan.record(), "left": source.scan.left.counts()}
     return origin
-
-
-def _check_space(output, needed):
-    """Raises OSError before any work when the disk cannot hold so many bytes."""
-    folder = Path(output).parent
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(
-            errno.ENOSPC,
-            f"no space: this needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free",
-        )
-
-
-@contextlib.contextmanager
-def _rows(export, encoder, source, output, threads):
-    """The rows of all images as a part file, which is removed once the block has succeeded."""
-    names = sum(len(source.name(i)) + 1 for i in range(len(source)))
-    # The rows under way, and the result.
-    _check_space(output, len(source) * 2 * (4 * export.embedding_dim + 20) + names)
-    job = f"{export.sha256} {encoder.batch_size} {source.fingerprint()}"
-    part = PartFile(output, export.embedding_dim, job)
-    try:
-        _embed(encoder, source, part, threads or cores())
-        part.check(len(source))
-        yield part
-        part.remove()
-    except (PartError, OSError):
-        part.remove()
-        raise
-    finally:
-        with contextlib.suppress(OSError):
-            part.close()
-
-
-def _embed(encoder, source, part, threads):
-    """Brings the rows of all images into the part file, from where it stands."""
-    if part.done:
-        print(f"Going on after {part.done:,} of {len(source):,} images")
-
-    def work(start):
-        stop = min(start + encoder.batch_size, len(source))
-        images, kept, skipped = source.load(start, stop)
-        return stop, kept, encoder(images), skipped
-
-    starts = range(part.done, len(source), encoder.batch_size)
-    flushed = time.monotonic()
-    with (
-        tqdm(
-            total=len(source),
-            initial=part.done,
-            desc="Embedding",
-            unit=" images",
-            mininterval=0.5 if sys.stderr.isatty() else 10.0,
-        ) as bar,
-        contextlib.closing(map_in_order(work, starts, threads)) as blocks,
-    ):
-        for block in blocks:
-            bar.update(block[0] - part.done)
-            part.append(*block)
-            if time.monotonic() - flushed > _FLUSH_SECONDS:
-                part.flush()
-                flushed = time.monotonic()
-    part.flush()

@@ -21,6 +21,8 @@ Pillow and tqdm, and no TensorFlow.
   python -m pipelines.embed --merge parts --output photos.npz
                                          the work of 16 processes on any machines, 0/16 to 15/16,
                                          then one file, as a single process would have written it
+  python -m pipelines.embed exported/digits PHOTOS --update photos.npz
+                                         embeds what is new or has changed and drops what is gone
 
 SOURCE is a folder (images at any depth), a text file with a path a line (relative to the current
 folder), an .npy array of uint8 images of the encoder's size, or, with TensorFlow installed, the
@@ -32,6 +34,9 @@ are listed with the reason in FILE.skipped.csv.
 
 A shard writes DIR/part-IIIII-of-NNNNN.parquet. A part that is there is left alone, so that any
 shard may be started again, or twice. Which parts are missing, --merge says. Parts need pyarrow.
+
+An update gives what embedding anew would give. It goes by what FILE holds of each image's file:
+sizes and mtimes_ns (n,) int64, hashes (n, 16) uint8, BLAKE2b.
 """
 
 _EPILOG = """\
@@ -52,15 +57,9 @@ def build_parser():
         "--output",
         metavar="FILE",
         type=Path,
-        required=True,
-        help="FILE.npz or FILE.parquet; of a shard the folder of parts",
+        help="FILE.npz or FILE.parquet; of a shard the folder of parts; of --update FILE, unless "
+        "it is given, FILE",
     )
-    parser.add_argument(
-        "--shard",
-        metavar="I/N",
-        help="embed the I-th of N equal shares of the images, I from 0, into its part",
-    )
-    parser.add_argument("--merge", metavar="DIR", type=Path, help="join the parts in DIR to FILE")
     parser.add_argument(
         "--copy-to",
         metavar="DIR",
@@ -70,12 +69,35 @@ def build_parser():
     parser.add_argument(
         "--threads", type=int, default=cores(), metavar="N", help="default: all cores, %(default)s"
     )
+    _add_several_times(parser)
     _add_reading(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace FILE, or the part")
     return parser
 
 
+def _add_several_times(parser):
+    """Options for work that is done by several processes, or again."""
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="embed the I-th of N equal shares of the images, I from 0, into its part",
+    )
+    parser.add_argument("--merge", metavar="DIR", type=Path, help="join the parts in DIR to FILE")
+    parser.add_argument(
+        "--update",
+        metavar="OLD",
+        type=Path,
+        help="take what has not changed since from OLD, a FILE or DIR of the same export",
+    )
+    parser.add_argument(
+        "--by-hash",
+        action="store_true",
+        help="the content says if an image has changed, in place of its file's size and time",
+    )
+
+
 def _add_reading(parser):
+    """Options that say which images are read, and how."""
     add_data_dir(parser)
     parser.add_argument(
         "--split", choices=("train", "test"), help="of a data set (default: test, if there is one)"
@@ -98,10 +120,11 @@ def _add_reading(parser):
 def check_options(options):
     """Raises UsageError for values that cannot work, before anything is read; `shard` becomes a
     `Shard`."""
-    output, folder = options.output, options.copy_to
+    folder = options.copy_to
     if options.threads < 1:
         raise UsageError(f"--threads should be at least 1. Received: {options.threads}")
     _check_kind(options)
+    output = options.output
     check_parent("--output", output)
     if options.shard is None:
         _check_file(options)
@@ -123,16 +146,39 @@ def _check_kind(options):
         raise UsageError(
             "--merge DIR joins parts that are there: leave EXPORT, SOURCE, --shard out"
         )
+    if options.merge and options.update:
+        raise UsageError("--merge joins parts as they are: leave --update out.")
+    if options.by_hash and not options.update:
+        raise UsageError("--by-hash is for --update.")
     if options.copy_to and not whole:
         raise UsageError(
             "--copy-to is for whole sources. Of a merged file, python -m pipelines.clusters "
             "--copy-to sorts the images."
         )
-    if not whole and not importlib.util.find_spec("pyarrow"):
+    if not whole and not _has_pyarrow():
         option = "--merge" if options.merge else "--shard"
         raise UsageError(f"{option} needs pyarrow, for parts are .parquet: pip install pyarrow")
     if options.shard is not None:
         options.shard = _shard(options.shard)
+    if options.update:
+        _check_update(options)
+    if options.output is None:
+        raise UsageError("--output is needed: where to write.")
+
+
+def _check_update(options):
+    """Raises UsageError or TableError for an update of what cannot be read; of a file, `output` is
+    the file unless it is given."""
+    from cueco_tf.embedding.tables import open_table
+
+    old = options.update
+    if not old.exists():
+        raise UsageError(f"There is no {old} to update. Leave --update out to make it.")
+    if (old.is_dir() or old.suffix.lower() == ".parquet") and not _has_pyarrow():
+        raise UsageError(f"--update {old} needs pyarrow: pip install pyarrow")
+    open_table(old)
+    if options.output is None and options.shard is None and not old.is_dir():
+        options.output = old
 
 
 def _shard(text):
@@ -144,6 +190,10 @@ def _shard(text):
     return Shard(int(index), int(count))
 
 
+def _has_pyarrow():
+    return importlib.util.find_spec("pyarrow") is not None
+
+
 def _check_file(options):
     """Raises UsageError for an output that cannot be written."""
     from cueco_tf.embedding.embeddings_file import SUFFIXES
@@ -151,8 +201,9 @@ def _check_file(options):
     output = options.output
     if output.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--output should end in .npz or .parquet. Received: {output}")
-    if output.suffix.lower() == ".parquet" and not importlib.util.find_spec("pyarrow"):
+    if output.suffix.lower() == ".parquet" and not _has_pyarrow():
         raise UsageError("--output FILE.parquet needs pyarrow: pip install pyarrow")
-    if output.is_dir() or (output.exists() and not options.overwrite):
+    same = options.update is not None and output.resolve() == options.update.resolve()
+    if output.is_dir() or (output.exists() and not (options.overwrite or same)):
         raise UsageError(f"{output} exists. Choose another --output, or add --overwrite.")
     check_free(output)

@@ -19,6 +19,7 @@ from cueco_tf.embedding.embeddings_file import read_file, write_file
 from cueco_tf.embedding.parts import Parts
 from cueco_tf.embedding.shards import FORMAT, Shard, about
 from cueco_tf.embedding.sources import open_source
+from cueco_tf.embedding.tables import STATE_DTYPE
 from cueco_tf.export.reading import read_export
 from pipelines import embed
 
@@ -95,12 +96,12 @@ def test_any_source_can_be_divided_by_any_number(digits_export, digits, tmp_path
     export = read_export(digits_export)
     encoder, images = export.encoder(), open_source(str(source), export.image_size)
     done = work.embed(export, encoder, images, tmp_path / "one.npz")
-    assert done == (len(images), 0)
+    assert done == work.Embedded(len(images), 0)
     for i in range(7):  # more than there are images in the list
         shard, folder = Shard(i, 7), tmp_path / "parts"
         first, last = shard.rows(len(images))
         again = [work.embed_shard(export, encoder, images, folder, shard) for _ in range(2)]
-        assert again == [(last - first, 0), None]
+        assert again == [work.Embedded(last - first, 0), None]
     assert work.merge(tmp_path / "parts", tmp_path / "merged.npz") == done
     assert (tmp_path / "merged.npz").read_bytes() == (tmp_path / "one.npz").read_bytes()
 
@@ -270,8 +271,9 @@ class Made:
     """Rows that are held in memory, as a table to write."""
 
     def __init__(self, columns):
-        self._columns = columns
         self.rows, self.dim = columns["embeddings"].shape
+        states = np.zeros(self.rows, STATE_DTYPE)
+        self._columns = {**{name: states[name] for name in STATE_DTYPE.names}, **columns}
 
     def blocks(self, wanted):
         for start in range(0, self.rows, 8192):
