@@ -106,12 +106,16 @@ def _block(encoder, source, numbers, earlier, dtype):
     new = sorted(set(numbers).difference(old))
     states = source.states(new)  # before they are read: what changes meanwhile is noticed next time
     images, kept, skipped = source.load(new)
-    states = states[np.searchsorted(new, kept)]
-    columns = {"index": kept, **encoder(images)._asdict()}
-    columns |= {name: states[name] for name in states.dtype.names}
     rows = np.empty(len(old) + len(kept), dtype)
-    for name in dtype.names:
-        rows[name][len(old) :] = columns[name]
-        if old:
-            rows[name][: len(old)] = old if name == "index" else old_rows[name]
+    before, after = rows[: len(old)], rows[len(old) :]
+    if old:
+        before["index"] = old
+        for name in old_rows.dtype.names:
+            before[name] = old_rows[name]
+    if kept:
+        after["index"] = kept
+        for name, values in encoder(images)._asdict().items():
+            after[name] = values
+        for name in states.dtype.names:
+            after[name] = states[name][np.searchsorted(new, kept)]
     return rows[np.argsort(rows["index"])], skipped, len(old)

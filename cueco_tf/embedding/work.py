@@ -4,6 +4,7 @@ What is under way survives a kill, and has one owner (`part_file`). What is writ
 """
 
 import dataclasses
+from pathlib import Path
 from typing import NamedTuple
 
 from cueco_tf.embedding import shards
@@ -131,6 +132,7 @@ def merge(folder, output):
 
 def side_file(output):
     """The path of the list of images without a row."""
+    output = Path(output)
     return output.with_name(f"{output.name}.skipped.csv")
 
 
