@@ -32,23 +32,22 @@ def test_importing_tensorflow_first_gets_one_warning():
     assert done.stderr.count("TensorFlow was imported before cueco_tf") == 1
 
 
-def readme_snippets(language="python"):
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+def snippets(language="python"):
+    """Those of the README, and of the pages that show how an export and its embeddings are used."""
+    names = ("README.md", "docs/deploy.md", "docs/clusters.md")
+    pages = [(ROOT / name).read_text() for name in names]
+    return re.findall(rf"```{language}\n(.*?)```", "".join(pages), re.S)
 
 
 @pytest.fixture
-def readme_folder(tmp_path, digits, digits_export):
-    """What the README's snippets expect to find: images as arrays and as files, an export and
-    the embeddings it gives."""
+def snippets_folder(tmp_path, digits, digits_export):
+    """What the snippets expect to find: images as arrays and as files, an export, the
+    embeddings it gives, and clusters of these."""
     import numpy as np
     from PIL import Image
 
-    from pipelines import embed
+    from pipelines import clusters, embed
 
-    np.save(
-        tmp_path / "images.npy",
-        np.kron(digits.train.images[:300], np.ones((1, 2, 2, 1), np.uint8)),
-    )
     np.save(tmp_path / "digits.npy", digits.test.images)
     (tmp_path / "photos").mkdir()
     for i, image in enumerate(digits.test.images[:40]):
@@ -57,6 +56,8 @@ def readme_folder(tmp_path, digits, digits_export):
     (tmp_path / "exported" / "digits").symlink_to(digits_export)
     arguments = [digits_export, tmp_path / "photos", "--output", tmp_path / "photos.npz"]
     assert embed.main([str(argument) for argument in arguments]) == 0
+    arguments = [tmp_path / "photos.npz", "--count", 10, "--output", tmp_path / "forty"]
+    assert clusters.main([str(argument) for argument in arguments]) == 0
     return tmp_path
 
 
@@ -68,32 +69,32 @@ def test_the_style_is_kept():
         assert done.returncode == 0, done.stdout
 
 
-def test_the_readme_has_snippets():
-    assert len(readme_snippets()) >= 7 and len(readme_snippets("bash")) >= 1
+def test_there_are_snippets():
+    assert len(snippets()) >= 6 and len(snippets("bash")) >= 1
 
 
-@pytest.mark.parametrize("snippet", readme_snippets())
-def test_the_readme_snippets_run(snippet, readme_folder):
+@pytest.mark.parametrize("snippet", snippets())
+def test_the_snippets_run(snippet, snippets_folder):
     """Each snippet runs as printed, on a few images and for one epoch."""
-    quick = re.sub(r"epochs=\d+", "epochs=1", snippet).replace("resnet18", "resnet10")
-    done = python(quick, cwd=readme_folder)
+    quick = re.sub(r"epochs=\d+", "epochs=1", snippet)
+    done = python(quick, cwd=snippets_folder)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("snippet", readme_snippets("bash"))
-def test_the_readme_commands_run(snippet, readme_folder):
-    (readme_folder / "photos.npz").unlink()
+@pytest.mark.parametrize("snippet", snippets("bash"))
+def test_the_commands_run(snippet, snippets_folder):
+    (snippets_folder / "photos.npz").unlink()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euc", snippet],
-        cwd=readme_folder,
+        cwd=snippets_folder,
         env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert (readme_folder / "photos-nearest.png").exists()
-    assert len(list((readme_folder / "sorted").rglob("*.png"))) == 40
+    assert (snippets_folder / "photos-nearest.png").exists()
+    assert len(list((snippets_folder / "sorted").rglob("*.png"))) == 40
 
 
 @pytest.mark.slow

@@ -580,7 +580,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 @pytest.mark.slow
 def test_a_machine_without_tensorflow_embeds_and_searches(digits_export, photos, tmp_path):
-    """In a virtual environment that holds what the README says, and nothing else."""
+    """In a virtual environment that holds what the page on deployment says, and nothing else."""
     import venv
 
     folder, readable, _ = photos
@@ -588,7 +588,8 @@ def test_a_machine_without_tensorflow_embeds_and_searches(digits_export, photos,
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
     packages = re.search(
-        r"pip install (onnxruntime numpy pillow tqdm filelock)", (ROOT / "README.md").read_text()
+        r"pip install (onnxruntime numpy pillow tqdm filelock)",
+        (ROOT / "docs" / "deploy.md").read_text(),
     )
     install = [python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt"]
     done = subprocess.run(
