@@ -5,6 +5,7 @@ import json
 import tempfile
 
 import numpy as np
+from tqdm import tqdm
 
 from cueco_tf.embedding.tables import TableError, open_table, row_dtype
 
@@ -38,22 +39,37 @@ class Earlier:
         self._file.flush()
 
     def _fill(self, table):
-        dtype, count = row_dtype(table.dim), 0
-        for block in table.blocks(["paths", *dtype.names]):
+        self._dtype, count = row_dtype(table.dim), 0
+        with tqdm(total=table.rows, desc="Reading", unit=" rows", leave=False) as bar:
+            for piece in table.pieces():
+                # Of a part that holds none of a shard's images only the paths are read.
+                if self._look_for(piece, bar):
+                    count = self._take(piece, count)
+
+    def _look_for(self, table, bar):
+        """Counts what is gone; returns whether the table has rows of images of the source."""
+        found = 0
+        for block in table.blocks(["paths"]):
+            known = sum(name in self._places for name in block["paths"])
+            found += known
+            self.gone += len(block["paths"]) - known
+            bar.update(len(block["paths"]))
+        return found > 0
+
+    def _take(self, table, count):
+        """Adds the rows of images of the source to the `count` that are there; the new count."""
+        for block in table.blocks(["paths", *self._dtype.names]):
             chosen = []
             for i, name in enumerate(block["paths"]):
-                place = self._places.get(name)
-                if place is None:
-                    self.gone += 1
-                elif place < 0:
+                if self._places.get(name) == -1:
                     self._places[name] = count + len(chosen)
                     chosen.append(i)
-            rows = np.empty(len(chosen), dtype)
-            for field in dtype.names:
+            rows = np.empty(len(chosen), self._dtype)
+            for field in self._dtype.names:
                 rows[field] = block[field][chosen]
             self._file.write(rows.tobytes())
             count += len(chosen)
-        self._dtype = dtype
+        return count
 
     def unchanged(self, numbers):
         """What need not be embedded again.

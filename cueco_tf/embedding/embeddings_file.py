@@ -68,7 +68,7 @@ def _write_parquet(path, table, **metadata):
 
     columns, odd, row = schema(table.dim, metadata), {}, 0
     plain = "clusters", "similarities", "sizes", "mtimes_ns"
-    with parquet.ParquetWriter(path, columns) as writer:
+    with parquet.ParquetWriter(path, columns, write_page_checksum=True) as writer:
         for block in table.blocks(columns.names):
             paths = [printable(path) for path in block["paths"]]
             odd |= {row + i: path for i, path in enumerate(block["paths"]) if path != paths[i]}

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cueco_tf.embedding.shards import WHAT, PartsError, Shard, damaged, differing, open_part
-from cueco_tf.embedding.tables import parquet_blocks, parquet_dim
+from cueco_tf.embedding.tables import open_table, parquet_blocks, parquet_dim
 
 _NAME = re.compile(r"part-(\d{5,})-of-(\d{5,})\.parquet")
 
@@ -48,6 +48,10 @@ class Parts:
                     yield block
                     bar.update(len(block[columns[0]]))
 
+    def pieces(self):
+        """Yields the parts, each as a table."""
+        return (open_table(shard.path(self._folder)) for shard in self._shards)
+
     def skipped(self):
         """Yields `(name, reason)` of each image without a row."""
         for shard in self._shards:
@@ -73,7 +77,7 @@ class Parts:
 def _shards(folder):
     """The shards of the parts in a folder, in order, all there."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    found = [Shard(*map(int, name.groups())) for name in map(_NAME.fullmatch, names) if name]
+    found = {Shard(*map(int, name.groups())) for name in map(_NAME.fullmatch, names) if name}
     if not found:
         raise PartsError(
             f"There are no parts in {folder}. Make them: python -m pipelines.embed EXPORT SOURCE "

@@ -85,8 +85,9 @@ def finished(folder, shard, whole):
     path = shard.path(folder)
     if not path.exists():
         return False
-    known = open_part(folder, shard)[1]["part"]
-    if other := differing(known, whole):
+    file, said = open_part(folder, shard)
+    file.close()
+    if other := differing(said["part"], whole):
         raise PartsError(
             f"{path} is there, with another {other}. Choose another --output, or add --overwrite."
         )

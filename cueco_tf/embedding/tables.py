@@ -3,6 +3,7 @@
 A table has `rows`, how many there are, `dim`, the length of an embedding, `origin`, a dict that
 says which export made them, and `blocks(columns)`, which yields dicts of those columns for some
 rows at a time, in order: `paths` a list of strings, the others arrays. It can be asked again.
+`pieces()` are the tables that it consists of.
 """
 
 import contextlib
@@ -86,7 +87,10 @@ def open_parquet(path):
     """
     from pyarrow import parquet
 
-    file = parquet.ParquetFile(path, thrift_string_size_limit=2**31 - 1)  # many skipped images
+    limit = 2**31 - 1  # of what a part says of its skipped images
+    file = parquet.ParquetFile(
+        path, thrift_string_size_limit=limit, page_checksum_verification=True
+    )
     known = file.metadata.metadata or {}
     about = {name: json.loads(known.get(name.encode(), b"{}")) for name in ("origin", "part")}
     names = json.loads(known.get(b"names", b"{}"))
@@ -127,6 +131,9 @@ class _Parquet:
                 self.dim, self.rows = parquet_dim(file), file.metadata.num_rows
             self.origin = about["origin"]
 
+    def pieces(self):
+        return [self]
+
     def blocks(self, columns):
         with _readable(self._path):
             file, about = open_parquet(self._path)
@@ -148,6 +155,9 @@ class _Npz:
                     shape, order, kind = _header(file)
                 if (shape, order, kind) != ((self.rows, *dtype.shape), False, dtype.base):
                     raise ValueError(f"its {name} are {kind} of shape {shape}")
+
+    def pieces(self):
+        return [self]
 
     def blocks(self, columns):
         dtype = row_dtype(self.dim)
@@ -187,7 +197,7 @@ def _check_names(names):
     if lacking and lacking <= {"paths", *STATE_DTYPE.names}:
         raise ValueError(
             "it is of an earlier version, and does not know sizes and times of its images. Embed "
-            "them anew once"
+            "anew once: --output FILE --overwrite"
         )
     if lacking:
         raise ValueError(f"it has no {', '.join(sorted(lacking))}")

@@ -158,13 +158,20 @@ def test_parts_are_brought_up_to_date_into_another_folder(
         assert run(digits_export, pictures, *shard) == 0
     live(pictures, digits)
     capsys.readouterr()
-    for i in range(2):
+    last = tmp_path / "old" / "part-00002-of-00003.parquet"
+    content = last.read_bytes()
+    for i in (1, 0):
         shard = ("--shard", f"{i}/2", "--output", tmp_path / "new", "--update", tmp_path / "old")
         assert run(digits_export, pictures, *shard) == 0
+        # Of this part the first half of the images needs nothing: of its rows only paths are read.
+        last.write_bytes(content[:3000] + b"\x01" + content[3001:])
     told = re.findall(r"(\d+) of them unchanged", capsys.readouterr().out)
     assert sum(map(int, told)) == 73
-    assert run("--merge", tmp_path / "new", "--output", tmp_path / "merged.npz") == 3
     one = ("--update", tmp_path / "old", "--output", tmp_path / "one.npz")
+    assert run(digits_export, pictures, *one) == 2
+    assert f"{last} cannot be read as embeddings" in capsys.readouterr().err
+    last.write_bytes(content)
+    assert run("--merge", tmp_path / "new", "--output", tmp_path / "merged.npz") == 3
     assert run(digits_export, pictures, *one) == 3
     assert run(digits_export, pictures, "--output", tmp_path / "anew.npz") == 3
     contents = {(tmp_path / f"{name}.npz").read_bytes() for name in ("merged", "one", "anew")}
@@ -214,7 +221,10 @@ def test_updates_are_refused_in_one_line(digits_export, pictures, tmp_path, caps
     capsys.readouterr()
     for arguments, message in (
         ((*both, "--update", tmp_path / "no.npz"), "There is no .*no.npz to update. Leave"),
-        ((*both, "--update", earlier), "earlier.npz cannot .* of an earlier version.* Embed them"),
+        (
+            (*both, "--update", earlier),
+            "earlier.npz cannot .* of an earlier version.* Embed anew once",
+        ),
         ((*both, "--update", cut), "cut.npz cannot be read as embeddings"),
         ((*both, "--update", text), "t.npz cannot be read as embeddings: File is not a zip"),
         ((*both, "--update", tmp_path / "d.npz"), "d.npz cannot be read as embeddings: Bad CRC"),
