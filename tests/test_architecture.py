@@ -55,7 +55,7 @@ ROOMS = {
         "storage",
     },
     "export": {"evaluation", "methods", "process", "running", "settings", "storage"},
-    "embedding": {"data", "ownership", "process", "settings", "storage"},
+    "embedding": {"data", "export", "ownership", "process", "settings", "storage"},
     "train": {
         "data",
         "distributed",
@@ -79,7 +79,8 @@ COMMANDS = {
     "benchmark": {"benchmarking", "command"},
     "clusters": {"command", "grouping", "reporting"},
     "duplicates": {"command", "grouping", "reporting"},
-    "embed": {"command"},
+    "embed": {"command", "embedding"},
+    "embedding": {"command"},
     "endurance": {"command", "enduring"},
     "evaluate": {"command", "evaluating"},
     "export": {"command", "exporting"},

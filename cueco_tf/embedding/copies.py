@@ -75,7 +75,7 @@ def copies_of_part(folder, source, part, num_clusters):
     """
 
     def load(i):
-        images, _, skipped = source.load(i, i + 1)
+        images, _, skipped = source.load([i])
         if skipped:
             name, reason = skipped[0]
             raise SourceError(f"{name} cannot be copied any more: {reason}")
@@ -84,7 +84,7 @@ def copies_of_part(folder, source, part, num_clusters):
     rows = (
         (i, source.name(i), cluster)
         for block in part.blocks()
-        for i, cluster in zip(block["index"], block["cluster"], strict=True)
+        for i, cluster in zip(block["index"], block["clusters"], strict=True)
     )
     return copies(folder, rows, part.rows, num_clusters, load)
 

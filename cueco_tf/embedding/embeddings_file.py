@@ -16,80 +16,83 @@ from pathlib import Path
 import numpy as np
 
 from cueco_tf.data.tally import printable
+from cueco_tf.embedding.tables import open_parquet, row_dtype, schema
 from cueco_tf.storage import write_atomically
 
 SUFFIXES = (".npz", ".parquet")
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first date that a zip archive knows
 
 
-def write_file(path, part, name, origin):
-    """Writes all rows of a part file, by the path's suffix, safely: all or nothing.
+def write_file(path, table, origin, part=None):
+    """Writes all rows of a table, by the path's suffix, safely: all or nothing.
 
     Args:
         path: ends in `.npz` or `.parquet`.
-        part: `PartFile`, flushed.
-        name: function of an image's number that returns its name.
+        table: has `rows`, `dim` and `blocks(columns)`, as in `tables`.
         origin: dict for JSON: which export made the rows. In the archive's comment or the
             table's metadata.
+        part: dict for JSON, which part of a whole a `.parquet` is. Defaults to None.
     """
+    more = {"origin": origin} if part is None else {"origin": origin, "part": part}
+    more = {name: json.dumps(value) for name, value in more.items()}
     write = {".npz": _write_npz, ".parquet": _write_parquet}[Path(path).suffix.lower()]
-    write_atomically(path, lambda temporary: write(temporary, part, name, json.dumps(origin)))
+    write_atomically(path, lambda temporary: write(temporary, table, **more))
 
 
-def _write_npz(path, part, name, origin):
-    def names(block):
-        text = b"".join(os.fsencode(name(i)) + b"\0" for i in block["index"])
-        return np.frombuffer(text, np.uint8)
+def _write_npz(path, table, origin):
+    def text(paths):
+        return np.frombuffer(b"".join(os.fsencode(path) + b"\0" for path in paths), np.uint8)
 
-    length = sum(len(names(block)) for block in part.blocks()) - 1  # no zero after the last
-    rows, dim = part.rows, part.dtype["embedding"].shape
-    members = {
-        "paths_utf8": ("|u1", (length,), names),
-        "embeddings": ("<f4", (rows, *dim), lambda block: block["embedding"]),
-        "clusters": ("<i8", (rows,), lambda block: block["cluster"]),
-        "similarities": ("<f4", (rows,), lambda block: block["similarity"]),
-    }
+    # No zero after the last one.
+    length = sum(len(text(block["paths"])) for block in table.blocks(["paths"])) - 1
+    members = {"paths": ("paths_utf8", np.dtype("u1"), (length,))}
+    for name, (dtype, _) in row_dtype(table.dim).fields.items():
+        members[name] = name, dtype.base, (table.rows, *dtype.shape)
     with zipfile.ZipFile(path, "w") as archive:
         archive.comment = origin.encode()
-        for title, (dtype, shape, column) in members.items():
+        for column, (title, dtype, shape) in members.items():
             member = zipfile.ZipInfo(f"{title}.npy", _LONG_AGO)
             with archive.open(member, "w", force_zip64=True) as file:
-                header = {"descr": dtype, "fortran_order": False, "shape": shape}
+                header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
-                left = math.prod(shape) * np.dtype(dtype).itemsize
-                for block in part.blocks():
-                    content = np.ascontiguousarray(column(block), dtype).tobytes()[:left]
+                left = math.prod(shape) * dtype.itemsize
+                for block in table.blocks([column]):
+                    values = text(block["paths"]) if column == "paths" else block[column]
+                    content = np.ascontiguousarray(values, dtype).tobytes()[:left]
                     left -= file.write(content)
 
 
-def _write_parquet(path, part, name, origin):
+def _write_parquet(path, table, **metadata):
     import pyarrow as pa
     from pyarrow import parquet
 
-    (dim,) = part.dtype["embedding"].shape
-    schema = pa.schema(
-        {
-            "paths": pa.string(),
-            "embeddings": pa.list_(pa.float32(), dim),
-            "clusters": pa.int64(),
-            "similarities": pa.float32(),
-        },
-        metadata={"origin": origin},
-    )
-    with parquet.ParquetWriter(path, schema) as writer:
-        for block in part.blocks():
-            flat = pa.array(block["embedding"].reshape(-1))
-            columns = [
-                pa.array([printable(name(i)) for i in block["index"]]),
-                pa.FixedSizeListArray.from_arrays(flat, dim),
-                pa.array(block["cluster"]),
-                pa.array(block["similarity"]),
-            ]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+    columns, odd, row = schema(table.dim, metadata), {}, 0
+    plain = "clusters", "similarities", "sizes", "mtimes_ns"
+    with parquet.ParquetWriter(path, columns, write_page_checksum=True) as writer:
+        for block in table.blocks(columns.names):
+            paths = [printable(path) for path in block["paths"]]
+            odd |= {row + i: path for i, path in enumerate(block["paths"]) if path != paths[i]}
+            row += len(paths)
+            flat = pa.array(block["embeddings"].reshape(-1))
+            arrays = {
+                "paths": pa.array(paths, pa.string()),
+                "embeddings": pa.FixedSizeListArray.from_arrays(flat, table.dim),
+                "hashes": pa.FixedSizeBinaryArray.from_buffers(
+                    pa.binary(16), len(paths), [None, pa.py_buffer(block["hashes"].tobytes())]
+                ),
+                **{name: pa.array(block[name]) for name in plain},
+            }
+            writer.write_table(pa.Table.from_pydict(arrays, schema=columns))
+        if odd:
+            writer.add_key_value_metadata({"names": json.dumps(odd)})
 
 
-def write_skipped(path, part):
+def write_skipped(path, skipped):
     """Writes the side file, `path,reason` a line, or removes an old one when nothing was skipped.
+
+    Args:
+        path: of the side file.
+        skipped: iterable of `(name, reason)`.
 
     Returns:
         The number of skipped images.
@@ -101,7 +104,7 @@ def write_skipped(path, part):
         with open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file)
             writer.writerow(("path", "reason"))
-            for pair in part.skipped():
+            for pair in skipped:
                 writer.writerow(pair)
                 count += 1
 
@@ -179,15 +182,17 @@ def _paths(file):
 
 
 def _read_parquet(path):
-    from pyarrow import parquet
-
-    table = parquet.read_table(path)
-    origin = json.loads((table.schema.metadata or {}).get(b"origin", b"{}"))
-    embeddings = table["embeddings"].combine_chunks()
+    file, about = open_parquet(path)
+    with file:
+        table = file.read(["paths", "embeddings", "clusters", "similarities"])
+    paths = np.array(table["paths"].to_pylist(), object)
+    for row, name in about["names"].items():
+        paths[row] = name
     columns = {
-        "paths": np.array(table["paths"].to_pylist(), object),
-        "embeddings": embeddings.flatten().to_numpy().reshape(len(table), -1),
+        "paths": paths,
+        "embeddings": table["embeddings"].combine_chunks().flatten().to_numpy(),
         "clusters": table["clusters"].to_numpy(),
         "similarities": table["similarities"].to_numpy(),
     }
-    return columns, origin
+    columns["embeddings"] = columns["embeddings"].reshape(len(table), -1)
+    return columns, about["origin"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cueco_tf.embedding.tables import row_dtype
 from cueco_tf.ownership import own
 from cueco_tf.storage import remove_partials, write_atomically
 
@@ -31,6 +32,8 @@ class PartFile:
         embedding_dim: integer.
         job: string that tells one piece of work from another: rows of another job are dropped.
 
+    `dtype` is that of a row: the image's number as `index`, then `tables.row_dtype`.
+
     Raises:
         InUseError: where another process works on the output.
     """
@@ -38,14 +41,7 @@ class PartFile:
     def __init__(self, output, embedding_dim, job):
         output = Path(output)
         self.folder = output.with_name(f".{output.name}.part")
-        self.dtype = np.dtype(
-            [
-                ("index", "<i8"),
-                ("cluster", "<i8"),
-                ("similarity", "<f4"),
-                ("embedding", "<f4", (embedding_dim,)),
-            ]
-        )
+        self.dtype = np.dtype([("index", "<i8"), *row_dtype(embedding_dim).descr])
         self._note, self._job = self.folder / "progress.json", job
         with contextlib.ExitStack() as opened:
             opened.enter_context(own(output))
@@ -79,22 +75,18 @@ class PartFile:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def append(self, done, kept, outputs, skipped):
+    def append(self, done, rows, skipped):
         """Adds a block.
 
         Args:
             done: integer: the images dealt with, this block included.
-            kept: the numbers of the images that have a row, in order.
-            outputs: `Outputs` of those.
+            rows: those of the images that have one, in order: `(n,)` of `dtype`.
             skipped: list of `(name, reason)` of the others.
         """
-        block = np.empty(len(kept), self.dtype)
-        block["index"], block["cluster"] = kept, outputs.clusters
-        block["similarity"], block["embedding"] = outputs.similarities, outputs.embeddings
-        self._rows_file.write(block.tobytes())
+        self._rows_file.write(rows.tobytes())
         lines = "".join(json.dumps(pair) + "\n" for pair in skipped)
         self._skipped_file.write(lines.encode())
-        self.done, self.rows = done, self.rows + len(kept)
+        self.done, self.rows = done, self.rows + len(rows)
 
     def flush(self):
         """Brings all that was added safely to disk, then notes how far it goes."""
@@ -115,6 +107,14 @@ class PartFile:
             count = min(_BLOCK, self.rows - start)
             offset = start * self.dtype.itemsize
             yield np.fromfile(self.folder / "rows", self.dtype, count, offset=offset)
+
+    def named(self, name):
+        """The rows as `embeddings_file.write_file` takes them.
+
+        Args:
+            name: function of an image's number that returns its name.
+        """
+        return _NamedRows(self, name)
 
     def skipped(self):
         """Yields `(name, reason)` of each image without a row."""
@@ -152,3 +152,14 @@ class PartFile:
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # on a full disk the last rows cannot be written
             self.close()
+
+
+class _NamedRows:
+    def __init__(self, part, name):
+        self.rows, self.dim = part.rows, part.dtype["embeddings"].shape[0]
+        self._part, self._name = part, name
+
+    def blocks(self, columns):
+        for block in self._part.blocks():
+            paths = {"paths": [self._name(i) for i in block["index"]]} if "paths" in columns else {}
+            yield {**{name: block[name] for name in columns if name != "paths"}, **paths}

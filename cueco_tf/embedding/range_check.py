@@ -22,13 +22,14 @@ def range_warnings(source):
     """
     reading = source.reading or AS_STORED
     used = {bits: Used(bits) for bits in (8, 16, 32)}
-    for i in np.unique(np.linspace(0, len(source) - 1, _SAMPLE).astype(int)):
+    count = min(_SAMPLE, len(source))
+    for i in np.linspace(0, len(source) - 1, count).astype(int):
         if isinstance(source, FileSource):
             with contextlib.suppress(Exception):  # what cannot be read is told when it is embedded
                 look = examine(source.name(i), reading)
                 used[look.bits].add(look.low, look.high)
         else:
-            pixels = source.load(i, i + 1)[0]
+            pixels = source.load([i])[0]
             used[8].add(int(pixels.min()), int(pixels.max()))
     found = (each.warning("the source", reading.range_of(bits)) for bits, each in used.items())
     return [sentence for sentence in found if sentence]

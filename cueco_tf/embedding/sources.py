@@ -1,25 +1,16 @@
 """Where images to embed come from: a folder, a list of paths, an `.npy` array, a data set.
 
-A source has a length, a name for each image, and hands out blocks of them as arrays. TensorFlow is
-imported only where a data set is asked for by its name.
+TensorFlow is imported only where a data set is asked for by its name.
 """
 
-import dataclasses
-import hashlib
-from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from cueco_tf.data import image_files
 from cueco_tf.data.presence import MissingError, check_there
-from cueco_tf.data.scan import Scan, find
+from cueco_tf.data.scan import find
+from cueco_tf.embedding.source_kinds import ArrayFile, DatasetArray, FileSource, SourceError
 from cueco_tf.process import import_tensorflow
 from cueco_tf.settings.presets import PRESETS
-
-
-class SourceError(ValueError):
-    """The images cannot be used; the message says why and what to do."""
 
 
 def open_source(
@@ -78,150 +69,6 @@ def _read_list(path):
     if not lines:
         raise SourceError(f"{path} is empty: it should hold the path of an image a line.")
     return lines
-
-
-@dataclasses.dataclass
-class FileSource:
-    """Image files, cut to their central square.
-
-    Args:
-        paths: sequence of strings.
-        image_size: integer.
-        crop: float in (0, 1].
-        reading: `Reading`. Defaults to pixels as they are stored.
-        scan: `Scan` that found them, or None.
-    """
-
-    paths: Sequence
-    image_size: int
-    crop: float
-    reading: image_files.Reading = image_files.AS_STORED
-    scan: Scan | None = None
-
-    def __len__(self):
-        return len(self.paths)
-
-    def name(self, i):
-        """The path of image i, as it was given."""
-        return self.paths[i]
-
-    def fingerprint(self):
-        """Changes with the list, and with the size or the time of any file."""
-        digest = hashlib.sha256(f"{self.image_size} {self.crop} {self.reading}".encode())
-        for path in self.paths:
-            try:
-                state = Path(path).stat()
-            except OSError:
-                state = None
-            known = (path, state and state.st_size, state and state.st_mtime_ns)
-            digest.update(repr(known).encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
-
-    def load(self, start, stop):
-        """Decodes the images of a range.
-
-        Returns:
-            `(images, kept, skipped)`: uint8 `(kept, image_size, image_size, 3)`; the list of the
-            numbers of those that could be read; a list of `(name, reason)` of the others.
-        """
-        images, kept, skipped = [], [], []
-        how = self.image_size, self.crop, self.reading
-        for i in range(start, stop):
-            try:
-                images.append(image_files.central_crop(self.paths[i], *how))
-                kept.append(i)
-            except Exception as error:  # a damaged file can make a decoder raise anything
-                skipped.append((self.paths[i], image_files.reason(error)))
-        shape = (0, self.image_size, self.image_size, 3)
-        return np.stack(images) if images else np.empty(shape, np.uint8), kept, skipped
-
-
-class _Arrays:
-    """Images that are held as arrays, of pixels as the encoder takes them."""
-
-    reading = scan = None
-
-
-class ArrayFile(_Arrays):
-    """An `.npy` file, read a block at a time.
-
-    Args:
-        path: of an array, uint8 `(n, image_size, image_size, 3)`.
-        image_size: integer.
-
-    Raises:
-        SourceError: for any other array.
-    """
-
-    def __init__(self, path, image_size):
-        self.path = path
-        try:
-            array = np.lib.format.open_memmap(path, mode="r")
-        except (ValueError, OSError, EOFError) as error:
-            raise SourceError(f"{path} is not an array that can be read: {error}") from error
-        wanted = (image_size, image_size, 3)
-        if array.ndim != 4 or array.shape[1:] != wanted or array.dtype != np.uint8:
-            raise SourceError(
-                f"{path} should hold uint8 images of shape (n, {image_size}, {image_size}, 3), as "
-                f"the encoder takes them. Received: {array.dtype} of shape {array.shape}. Resize "
-                f"them first, or give the image files themselves."
-            )
-        if not len(array) or not array.flags.c_contiguous:
-            raise SourceError(f"{path} should hold at least one image, in C order.")
-        self._shape, self._offset = array.shape, array.offset
-
-    def __len__(self):
-        return self._shape[0]
-
-    def name(self, i):
-        """PATH#i."""
-        return f"{self.path}#{i}"
-
-    def fingerprint(self):
-        """Changes with the file's path, shape, size or time."""
-        state = self.path.stat()
-        known = (str(self.path), self._shape, state.st_size, state.st_mtime_ns)
-        return hashlib.sha256(repr(known).encode()).hexdigest()
-
-    def load(self, start, stop):
-        """Reads the images of a range: see `FileSource.load`.
-
-        Raises:
-            OSError: when the file cannot be read any more.
-        """
-        # A memory map would count all that was ever read as memory of this process.
-        size = int(np.prod(self._shape[1:]))
-        offset = self._offset + start * size
-        block = np.fromfile(self.path, np.uint8, (stop - start) * size, offset=offset)
-        return block.reshape(-1, *self._shape[1:]), list(range(start, stop)), []
-
-
-class DatasetArray(_Arrays):
-    """A split of a data set that is held in memory.
-
-    Args:
-        name: of the data set and the split.
-        images: uint8 `(n, image_size, image_size, 3)`.
-        known: the split's own fingerprint.
-    """
-
-    def __init__(self, name, images, known):
-        self._name, self._images, self._known = name, images, known
-
-    def __len__(self):
-        return len(self._images)
-
-    def name(self, i):
-        """NAME/SPLIT#i."""
-        return f"{self._name}#{i}"
-
-    def fingerprint(self):
-        """Changes with the name, the number of images and the split's own fingerprint."""
-        return hashlib.sha256(f"{self._name} {len(self)} {self._known}".encode()).hexdigest()
-
-    def load(self, start, stop):
-        """The images of a range: see `FileSource.load`; none is ever skipped."""
-        return self._images[start:stop], list(range(start, stop)), []
 
 
 def _open_dataset(name, image_size, crop, data_dir, split, reading):

@@ -20,6 +20,7 @@ from cueco_tf import evaluation
 from cueco_tf.data import image_files
 from cueco_tf.data.scan import find, scan
 from cueco_tf.data.splits import FileSplit
+from cueco_tf.embedding import rows
 from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.embedding.sources import ArrayFile, FileSource, open_source
 from cueco_tf.export.reading import read_export
@@ -27,6 +28,7 @@ from pipelines import embed, search
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = ["paths", "embeddings", "clusters", "similarities"]
+STATES = ["sizes", "mtimes_ns", "hashes"]
 
 
 def run(*arguments):
@@ -36,7 +38,7 @@ def run(*arguments):
 
 def read(path):
     with np.load(path, allow_pickle=False) as file:
-        assert file.files == ["paths_utf8", *COLUMNS[1:]]
+        assert file.files == ["paths_utf8", *COLUMNS[1:], *STATES]
         paths = file["paths_utf8"].tobytes().decode().split("\0")
         return {"paths": np.array(paths), **{name: file[name] for name in COLUMNS[1:]}}
 
@@ -139,7 +141,7 @@ def test_files_give_the_pixels_of_the_runs_own_evaluation(photos):
     split = FileSplit.of(found, None, 24)
     expected = np.concatenate(list(split.plain_batches(4).as_numpy_iterator()))
     source = FileSource(found.paths, 24, image_files.EVALUATION_CROP)
-    images, kept, skipped = source.load(0, len(source))
+    images, kept, skipped = source.load(range(len(source)))
     assert len(kept) == len(readable) == 10 and skipped == []
     np.testing.assert_array_equal(images, expected)
 
@@ -217,7 +219,7 @@ def test_parquet_holds_the_same(digits_export, array, tmp_path):
     table = parquet.read_table(tmp_path / "out.parquet")
     dim = read_export(digits_export).embedding_dim
     assert table.schema.field("embeddings").type == pa.list_(pa.float32(), dim)
-    assert table.schema.names == COLUMNS
+    assert table.schema.names == COLUMNS + STATES
     expected = read(tmp_path / "out.npz")
     columns, origin = read_file(tmp_path / "out.parquet")
     for name in COLUMNS:
@@ -288,7 +290,7 @@ def test_a_failed_copy_keeps_the_embeddings(digits_export, few, tmp_path, monkey
             f"{copies} was not written: No space left",
         ),
         ("cueco_tf.embedding.copies.shutil.copyfile", stopped, 130, "stopped"),
-        ("cueco_tf.embedding.embeddings_file.write_file", stopped, 130, "stopped"),
+        ("cueco_tf.embedding.work.write_file", stopped, 130, "stopped"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(place, failure)
@@ -303,13 +305,13 @@ def test_a_failed_copy_keeps_the_embeddings(digits_export, few, tmp_path, monkey
 def test_an_image_that_goes_away_before_it_is_copied(
     digits_export, few, tmp_path, monkeypatch, capsys
 ):
-    embed_all = embed._embed
+    embed_all = rows._embed
 
     def embed_and_lose(*arguments):
         embed_all(*arguments)
         (tmp_path / "few" / "d1" / "a.png").unlink()
 
-    monkeypatch.setattr(embed, "_embed", embed_and_lose)
+    monkeypatch.setattr(rows, "_embed", embed_and_lose)
     out, copies = tmp_path / "out.npz", tmp_path / "copies"
     assert run(digits_export, few, "--output", out, "--copy-to", copies) == 2
     assert "a.png cannot be copied any more: FileNotFound" in capsys.readouterr().err
@@ -329,7 +331,7 @@ def test_a_failed_replacement_leaves_the_old_output_and_its_list(
 
     (tmp_path / "few" / "d2" / "a.png").write_bytes(b"broken")
     with monkeypatch.context() as patch:
-        patch.setattr("cueco_tf.embedding.embeddings_file.write_file", full)
+        patch.setattr("cueco_tf.embedding.work.write_file", full)
         assert run(digits_export, few, "--output", out, "--overwrite") == 2
     assert len(before) == 2
     assert {path: path.read_bytes() for path in tmp_path.glob("*out*")} == before
@@ -405,7 +407,6 @@ def test_a_stopped_process_says_so_and_another_source_begins_anew(
 
 def test_rows_that_are_gone_are_made_again(tmp_path):
     from cueco_tf.embedding.part_file import PartFile
-    from cueco_tf.export.reading import Outputs
 
     def begin(job):
         part = PartFile(tmp_path / "out.npz", 2, job)
@@ -413,8 +414,9 @@ def test_rows_that_are_gone_are_made_again(tmp_path):
         return part.done
 
     part = PartFile(tmp_path / "out.npz", 2, "a")
-    outputs = Outputs(np.ones((3, 2), np.float32), np.zeros(3, int), np.ones(3, np.float32))
-    part.append(4, [0, 1, 3], outputs, [("b.png", "broken")])
+    block = np.ones(3, part.dtype)
+    block["index"] = 0, 1, 3
+    part.append(4, block, [("b.png", "broken")])
     part.flush()
     part.close()
     assert begin("a") == 4
@@ -422,7 +424,7 @@ def test_rows_that_are_gone_are_made_again(tmp_path):
     rows.write_bytes(rows.read_bytes()[:-1])
     assert begin("a") == 0
     part = PartFile(tmp_path / "out.npz", 2, "a")
-    part.append(4, [0, 1, 3], outputs, [])
+    part.append(4, block, [])
     part.flush()
     part.close()
     assert begin("b") == 0  # another job
@@ -488,7 +490,7 @@ def test_wrong_input_is_refused_in_one_line(digits_export, array, tmp_path, caps
     assert names(tmp_path) == ["in"]
 
 
-@pytest.mark.parametrize("limit", [30_000, 110_000], ids=["rows", "result"])
+@pytest.mark.parametrize("limit", [30_000, 120_000], ids=["rows", "result"])
 def test_a_full_disk_leaves_nothing(digits_export, array, tmp_path, limit):
     script = f"""
 import resource, sys
@@ -510,7 +512,7 @@ def test_a_disk_that_is_too_small_is_known_before_any_work(
     import collections
 
     usage = collections.namedtuple("usage", "total used free")
-    monkeypatch.setattr(embed.shutil, "disk_usage", lambda path: usage(100_000, 0, 100_000))
+    monkeypatch.setattr(rows.shutil, "disk_usage", lambda path: usage(100_000, 0, 100_000))
     assert run(digits_export, array, "--output", tmp_path / "out.npz") == 2
     assert "no space: this needs 0." in capsys.readouterr().err
     assert names(tmp_path) == ["in"]
@@ -538,7 +540,7 @@ def test_an_array_file_reads_only_what_it_is_asked_for(array):
     source, whole = ArrayFile(array, 16), np.load(array)
     assert len(source) == 360
     for start, stop in ((0, 32), (100, 101), (350, 360)):
-        images, kept, skipped = source.load(start, stop)
+        images, kept, skipped = source.load(range(start, stop))
         np.testing.assert_array_equal(images, whole[start:stop])
         assert kept == list(range(start, stop)) and skipped == []
 

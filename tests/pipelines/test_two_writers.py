@@ -14,7 +14,6 @@ import pytest
 from cueco_tf import train
 from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.embedding.part_file import PartError, PartFile
-from cueco_tf.export.reading import Outputs
 from cueco_tf.ownership import own
 from pipelines import embed, endurance, evaluate, export, report, reproduce
 
@@ -73,18 +72,19 @@ def test_embeds_of_two_outputs_do_not_copy_into_one_folder(digits_export, digits
     assert len(list((tmp_path / "sorted").rglob("*.png"))) == 3
 
 
-def outputs(*numbers):
-    numbers = np.array(numbers)
-    return Outputs(np.ones((len(numbers), 2), np.float32), numbers, numbers.astype(np.float32))
+def add(part, done, numbers):
+    rows = np.ones(len(numbers), part.dtype)
+    rows["index"] = numbers
+    part.append(done, rows, [])
 
 
 def test_a_second_part_file_is_refused_and_the_first_keeps_its_rows(tmp_path):
     first = PartFile(tmp_path / "o.npz", 2, "job")
-    first.append(2, [0, 1], outputs(0, 1), [])
+    add(first, 2, [0, 1])
     first.flush()
     with pytest.raises(ValueError, match=r"o\.npz is in use"):
         PartFile(tmp_path / "o.npz", 2, "another job")
-    first.append(4, [2, 3], outputs(2, 3), [])
+    add(first, 4, [2, 3])
     first.flush()
     first.close()
     second = PartFile(tmp_path / "o.npz", 2, "job")
@@ -108,7 +108,7 @@ def test_a_second_part_file_is_refused_and_the_first_keeps_its_rows(tmp_path):
 def test_rows_that_are_missing_or_double_are_noticed_at_the_end(tmp_path, blocks, total):
     part = PartFile(tmp_path / "o.npz", 2, "job")
     for kept in blocks:
-        part.append(total, kept, outputs(*kept), [])
+        add(part, total, kept)
     part.flush()
     with pytest.raises(PartError):
         part.check(total)
@@ -120,9 +120,9 @@ def test_doubled_rows_are_never_written_as_embeddings(digits_export, digits, tmp
     arguments = [str(digits_export), str(tmp_path / "few.npy"), "--output", str(tmp_path / "o.npz")]
     append = PartFile.append
 
-    def twice(part, done, kept, outputs, skipped):
+    def twice(*arguments):
         for _ in range(2):
-            append(part, done, kept, outputs, skipped)
+            append(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PartFile, "append", twice)

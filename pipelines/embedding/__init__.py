@@ -1,0 +1,1 @@
+"""What the command `embed` is told."""

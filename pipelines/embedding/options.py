@@ -1,0 +1,209 @@
+"""The command line of `embed`, and what of it cannot work."""
+
+import importlib.util
+from pathlib import Path
+
+from cueco_tf.export.reading import cores
+from cueco_tf.ownership import check_free
+from pipelines.command import UsageError, add_data_dir, check_parent, parser_of
+
+_DESCRIPTION = """\
+Turns images into embeddings and clusters with an exported encoder. Needs ONNX Runtime, NumPy,
+Pillow and tqdm, and no TensorFlow.
+
+  python -m pipelines.embed exported/digits PHOTOS --output photos.npz
+  python -m pipelines.embed exported/digits list.txt --output photos.parquet
+  python -m pipelines.embed exported/digits images.npy --output images.npz
+  python -m pipelines.embed exported/digits digits --split train --output digits.npz
+  python -m pipelines.embed exported/digits PHOTOS --output photos.npz --copy-to sorted
+                                         copies the images into a folder a cluster: look at them
+  python -m pipelines.embed exported/digits list.txt --shard 3/16 --output parts
+  python -m pipelines.embed --merge parts --output photos.npz
+                                         the work of 16 processes on any machines, 0/16 to 15/16,
+                                         then one file, as a single process would have written it
+  python -m pipelines.embed exported/digits PHOTOS --update photos.npz
+                                         embeds what is new or has changed and drops what is gone
+
+SOURCE is a folder (images at any depth), a text file with a path a line (relative to the current
+folder), an .npy array of uint8 images of the encoder's size, or, with TensorFlow installed, the
+name of a data set. Image files are turned upright, changed to RGB and cut to their central square.
+
+FILE gets, in the order of the source: paths, embeddings (n, dim) float32, clusters (n,) int64,
+similarities (n,) float32 to the cluster's centroid. Images that cannot be read have no row; they
+are listed with the reason in FILE.skipped.csv.
+
+A shard writes DIR/part-IIIII-of-NNNNN.parquet. A part that is there is left alone, so that any
+shard may be started again, or twice. Which parts are missing, --merge says. Parts need pyarrow.
+
+An update gives what embedding anew would give. It goes by what FILE holds of each image's file:
+sizes and mtimes_ns (n,) int64, hashes (n, 16) uint8, BLAKE2b.
+"""
+
+_EPILOG = """\
+Stopped or killed, the same command goes on from the last block that was finished.
+Exit codes: 0 finished, 2 a wrong value, an unusable file or no space, 3 finished, but some images
+were skipped (a shard: 0; its part keeps the list for the merge), 130 stopped.
+"""
+
+
+def build_parser():
+    """The command line."""
+    parser = parser_of("embed", _DESCRIPTION, _EPILOG)
+    parser.add_argument(
+        "export", metavar="EXPORT", nargs="?", help="folder of python -m pipelines.export"
+    )
+    parser.add_argument("source", metavar="SOURCE", nargs="?", help="the images: see above")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="FILE.npz or FILE.parquet; of a shard the folder of parts; of --update FILE, unless "
+        "it is given, FILE",
+    )
+    parser.add_argument(
+        "--copy-to",
+        metavar="DIR",
+        type=Path,
+        help="also copy the images into a folder a cluster, below DIR, which must be new",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=cores(), metavar="N", help="default: all cores, %(default)s"
+    )
+    _add_several_times(parser)
+    _add_reading(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE, or the part")
+    return parser
+
+
+def _add_several_times(parser):
+    """Options for work that is done by several processes, or again."""
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="embed the I-th of N equal shares of the images, I from 0, into its part",
+    )
+    parser.add_argument("--merge", metavar="DIR", type=Path, help="join the parts in DIR to FILE")
+    parser.add_argument(
+        "--update",
+        metavar="OLD",
+        type=Path,
+        help="take what has not changed since from OLD, a FILE or DIR of the same export",
+    )
+    parser.add_argument(
+        "--by-hash",
+        action="store_true",
+        help="the content says if an image has changed, in place of its file's size and time",
+    )
+
+
+def _add_reading(parser):
+    """Options that say which images are read, and how."""
+    add_data_dir(parser)
+    parser.add_argument(
+        "--split", choices=("train", "test"), help="of a data set (default: test, if there is one)"
+    )
+    parser.add_argument(
+        "--pixel-range",
+        metavar=("LOW", "HIGH"),
+        nargs=2,
+        type=float,
+        help="pixels that are black and white in the files (default: as in the encoder's training)",
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        metavar="X",
+        type=float,
+        help="larger image files are skipped (default: as in the encoder's training)",
+    )
+
+
+def check_options(options):
+    """Raises UsageError for values that cannot work, before anything is read; `shard` becomes a
+    `Shard`."""
+    folder = options.copy_to
+    if options.threads < 1:
+        raise UsageError(f"--threads should be at least 1. Received: {options.threads}")
+    _check_kind(options)
+    output = options.output
+    check_parent("--output", output)
+    if options.shard is None:
+        _check_file(options)
+    elif output.exists() and not output.is_dir():
+        raise UsageError(f"--output of a shard should be a folder. Received the file {output}.")
+    if folder is not None and folder.exists():  # never overwritten: it may hold anything
+        raise UsageError(f"{folder} exists. Choose a new folder for --copy-to.")
+    if folder is not None:
+        check_parent("--copy-to", folder)
+        check_free(folder)
+
+
+def _check_kind(options):
+    """Raises UsageError where it is neither clear that this embeds, nor that it merges."""
+    whole = options.merge is None and options.shard is None
+    if options.merge is None and options.source is None:
+        raise UsageError("EXPORT and SOURCE are needed, but for --merge DIR. See --help")
+    if options.merge and (options.export or options.shard):
+        raise UsageError(
+            "--merge DIR joins parts that are there: leave EXPORT, SOURCE, --shard out"
+        )
+    if options.merge and options.update:
+        raise UsageError("--merge joins parts as they are: leave --update out.")
+    if options.by_hash and not options.update:
+        raise UsageError("--by-hash is for --update.")
+    if options.copy_to and not whole:
+        raise UsageError(
+            "--copy-to is for whole sources. Of a merged file, python -m pipelines.clusters "
+            "--copy-to sorts the images."
+        )
+    if not whole and not _has_pyarrow():
+        option = "--merge" if options.merge else "--shard"
+        raise UsageError(f"{option} needs pyarrow, for parts are .parquet: pip install pyarrow")
+    if options.shard is not None:
+        options.shard = _shard(options.shard)
+    if options.update:
+        _check_update(options)
+    if options.output is None:
+        raise UsageError("--output is needed: where to write.")
+
+
+def _check_update(options):
+    """Raises UsageError or TableError for an update of what cannot be read; of a file, `output` is
+    the file unless it is given."""
+    from cueco_tf.embedding.tables import open_table
+
+    old = options.update
+    if not old.exists():
+        raise UsageError(f"There is no {old} to update. Leave --update out to make it.")
+    if (old.is_dir() or old.suffix.lower() == ".parquet") and not _has_pyarrow():
+        raise UsageError(f"--update {old} needs pyarrow: pip install pyarrow")
+    open_table(old)
+    if options.output is None and options.shard is None and not old.is_dir():
+        options.output = old
+
+
+def _shard(text):
+    from cueco_tf.embedding.shards import Shard
+
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise UsageError(f"--shard should be I/N, with I from 0 to N - 1. Received: {text}")
+    return Shard(int(index), int(count))
+
+
+def _has_pyarrow():
+    return importlib.util.find_spec("pyarrow") is not None
+
+
+def _check_file(options):
+    """Raises UsageError for an output that cannot be written."""
+    from cueco_tf.embedding.embeddings_file import SUFFIXES
+
+    output = options.output
+    if output.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--output should end in .npz or .parquet. Received: {output}")
+    if output.suffix.lower() == ".parquet" and not _has_pyarrow():
+        raise UsageError("--output FILE.parquet needs pyarrow: pip install pyarrow")
+    same = options.update is not None and output.resolve() == options.update.resolve()
+    if output.is_dir() or (output.exists() and not (options.overwrite or same)):
+        raise UsageError(f"{output} exists. Choose another --output, or add --overwrite.")
+    check_free(output)
