@@ -27,13 +27,12 @@ APPLICATIONS = (
 def dataset_named(text):
     """The data set that a name stands for: a path of a folder, or of an .npy or .npz file, does
     without `folder:` and `array:` where there is such a one and no set of that name."""
-    name = str(text)
-    if name in DATASETS or ":" in name or "\0" in name:
-        return name
+    if not isinstance(text, str) or text in DATASETS or ":" in text or "\0" in text:
+        return text
     try:
-        path = Path(name).expanduser()
+        path = Path(text).expanduser()
         if path.is_dir():
-            return f"folder:{name}"
-        return f"array:{name}" if path.suffix in (".npy", ".npz") and path.is_file() else name
+            return f"folder:{text}"
+        return f"array:{text}" if path.suffix in (".npy", ".npz") and path.is_file() else text
     except (OSError, RuntimeError):  # no name of a file, or of a home
-        return name
+        return text

@@ -62,7 +62,7 @@ class RunConfig(RunFields):
         """
         method = cls.method if method is None else method
         dataset = dataset_named(dataset)
-        kind = dataset.partition(":")[0]
+        kind = str(dataset).partition(":")[0]
         preset = PRESETS.get(kind, {}) | class_of(method).presets.get(kind, {})
         given = {name: value for name, value in given.items() if value is not None}
         if not encoders.is_resnet(str(given.get("encoder", cls.encoder))):
