@@ -145,6 +145,8 @@ def _query(options, columns, origin):
     """What is looked for, its embedding, and its row where it has one."""
     import numpy as np
 
+    from cueco_tf.evaluation.vectors import normalize
+
     embeddings, count = columns["embeddings"], len(columns["paths"])
     if options.cluster is not None:
         members = embeddings[columns["clusters"] == options.cluster]
@@ -153,8 +155,8 @@ def _query(options, columns, origin):
                 f"No image is in cluster {options.cluster}: there are clusters "
                 f"{columns['clusters'].min()} to {columns['clusters'].max()}."
             )
-        units = members / np.maximum(np.linalg.norm(members, axis=1, keepdims=True), 1e-12)
-        return f"the middle of cluster {options.cluster}", units.mean(axis=0), None
+        middle = normalize(members).mean(axis=0)
+        return f"the middle of cluster {options.cluster}", middle, None
     if options.row is not None:
         if not 0 <= options.row < count:
             raise UsageError(f"--row should be in [0, {count - 1}]. Received: {options.row}")

@@ -118,9 +118,8 @@ def share_out(strategy, batches):
             start, stop = own * i // replicas, own * (i + 1) // replicas
             length = tf.where(whole, count, stop - start)
             places = (start + tf.range(length)) % count
-            return tf.nest.map_structure(lambda each: tf.gather(each, places), views), labels[
-                start:stop
-            ]
+            own_views = tf.nest.map_structure(lambda each: tf.gather(each, places), views)
+            return own_views, labels[start:stop]
 
         return tf.data.Dataset.range(replicas, output_type=tf.int32).map(share)
 
