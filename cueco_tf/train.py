@@ -8,6 +8,7 @@ import threading
 import typing
 from pathlib import Path
 
+from cueco_tf.data.copies import AUTO, CacheError, check_cache
 from cueco_tf.data.presence import MissingError, check_there
 from cueco_tf.distributed.environment import ClusterError, find_cluster
 from cueco_tf.distributed.supervisor import exit_with_supervisor, is_supervised, supervise
@@ -22,7 +23,7 @@ from cueco_tf.settings.config_file import from_dict, to_dict
 from cueco_tf.settings.fields import ConfigError
 from cueco_tf.settings.run import RunConfig
 
-_REFUSALS = (ConfigError, RunError, InUseError, MissingError)
+_REFUSALS = (ConfigError, RunError, InUseError, MissingError, CacheError)
 
 
 @dataclasses.dataclass
@@ -34,6 +35,7 @@ class _Request:
     folder: RunFolder
     data_dir: str | None
     distribute: str
+    cache: str
     resume: bool
     stop: threading.Event | None = None
     leave: typing.Callable = lambda: None
@@ -71,6 +73,7 @@ def pretrain(
     resume=False,
     data_dir=None,
     distribute="auto",
+    cache=AUTO,
     stop=None,
     **options,
 ):
@@ -82,6 +85,7 @@ def pretrain(
         resume: whether to go on with a run that is there. Defaults to False.
         data_dir: where TensorFlow Datasets keeps its sets, or None for its own place.
         distribute: `"auto"`, `"none"` or `"mirrored"`; several machines are the command's.
+        cache: as `--cache`. Defaults to `"auto"`.
         stop: as in `main`.
         **options: those of the command by name, such as `method`, `encoder` or `epochs`.
 
@@ -90,14 +94,14 @@ def pretrain(
 
     Raises:
         TypeError: for an option that there is not.
-        ConfigError, RunError, DataError, CheckpointError, OSError: for what the user has to mend.
+        ConfigError, RunError, DataError, CacheError, CheckpointError, OSError: for what the user has to mend.
         FloatingPointError: when the loss is no longer finite.
     """
     if dataset is not None:
         options["dataset"] = dataset
     if find_cluster(distribute) is not None:
         raise RunError("Several machines train by the command: python -m cueco_tf.train")
-    request = _requested(options, run_dir, data_dir, distribute, resume, stop)
+    request = _requested(options, run_dir, data_dir, distribute, cache, resume, stop)
     with contextlib.ExitStack() as held:
         config = _begin(request, held)
         if config is not None:
@@ -109,17 +113,17 @@ def pretrain(
 
 def _read(arguments, stop):
     options = parse(arguments)
-    names = ("run_dir", "data_dir", "distribute", "resume")
+    names = ("run_dir", "data_dir", "distribute", "cache", "resume")
     how = [options.pop(name) for name in names]
     return _requested(options, *how, stop)
 
 
-def _requested(options, run_dir, data_dir, distribute, resume, stop):
+def _requested(options, run_dir, data_dir, distribute, cache, resume, stop):
     given = {name: value for name, value in options.items() if value is not None}
     if "dataset" not in given and not run_dir:
         raise RunError("--dataset is required. Try: --dataset digits")
     folder = RunFolder(Path(run_dir or Path("runs", _slug(given["dataset"]))))
-    return _Request(given, folder, data_dir, distribute, resume, stop)
+    return _Request(given, folder, data_dir, distribute, cache, resume, stop)
 
 
 def _train(request, config, cluster, held):
@@ -162,8 +166,8 @@ def _join_and_train(request, config, cluster, held):
         if config is None:
             return _finished(request.folder) if workers.is_chief else 0
     stop = stopping.StopSignal(request.stop, request.leave)
-    data_dir, resume = request.data_dir, request.resume
-    return training.train(config, request.folder, data_dir, resume, workers, stop)
+    where = request.folder, request.data_dir, request.cache
+    return training.train(config, *where, request.resume, workers, stop)
 
 
 def _begin(request, held):
@@ -172,6 +176,7 @@ def _begin(request, held):
     if config is None:
         return None
     check_there(config.dataset, request.data_dir)
+    check_cache(request.cache)
     try:
         request.leave = held.enter_context(request.folder.own()).leave
     except OSError as error:

@@ -188,6 +188,7 @@ def _score_run(folder, config, dataset, options):
     tf = import_tensorflow()
 
     from cueco_tf import data
+    from cueco_tf.data.copies import AUTO, keep_copies
     from cueco_tf.data.decoding import in_one_line
     from cueco_tf.running.loading import load_run
     from pipelines.evaluating.scores import score_run
@@ -203,7 +204,8 @@ def _score_run(folder, config, dataset, options):
     if images.test is None:
         raise EvaluationError(f"{dataset} has no labels. Choose a labelled set with --dataset.")
     try:
-        return score_run(run, images, options)
+        with keep_copies(images, AUTO) as images:  # several networks look at each image
+            return score_run(run, images, options)
     except tf.errors.OpError as error:  # of a network, or of a file that is gone
         raise EvaluationError(in_one_line(error)) from error
 

@@ -143,20 +143,25 @@ class TwoViews:
         views = [tf.concat([draw(view, 0, 4), draw(view, 1, 10)], axis=0) for view in (0, 1)]
         return tf.transpose(tf.stack(views), (2, 0, 1))
 
-    def render(self, images, draws):
+    def render(self, images, draws, aspects=1.0, size=None):
         """Makes the two views that were drawn.
 
         Args:
-            images: `(n, height, width, 3)`, pixels 0 to 255, any dtype.
+            images: `(n, height, width, 3)`, pixels 0 to 255, any dtype: whole images, whatever
+                shape they were brought to.
             draws: rows of what `draws` returned, `(n, 2, 14)`.
+            aspects: height over width that the images are seen at, a number or `(n,)`. Defaults
+                to 1.
+            size: height and width of the views; None, the default, for the images' own.
 
         Returns:
-            Two float32 tensors of the shape of `images`, pixels 0 to 255.
+            Two float32 tensors `(n, *size, 3)`, pixels 0 to 255.
         """
-        return tuple(self._render(images, view, self._boxes(draws, view), draws) for view in (0, 1))
+        size = size or images.shape[1:3]
+        return tuple(self._render(images, view, draws, aspects, size) for view in (0, 1))
 
     def crop_boxes(self, draws, aspect=1.0):
-        """The crops that were drawn, for images that are cropped while they are decoded.
+        """The crops that were drawn.
 
         Args:
             draws: `(n, 2, 14)`.
@@ -166,19 +171,6 @@ class TwoViews:
             `(n, 2, 4)` float32: top, left, bottom, right as parts of the height and width.
         """
         return tf.stack([self._boxes(draws, view, aspect) for view in (0, 1)], axis=1)
-
-    def finish(self, crops, draws):
-        """Does everything but the crops.
-
-        Args:
-            crops: `(n, 2, height, width, 3)`, pixels 0 to 255, any dtype: those of `crop_boxes`.
-            draws: `(n, 2, 14)`.
-
-        Returns:
-            Two float32 tensors `(n, height, width, 3)`, pixels 0 to 255.
-        """
-        whole = tf.tile(tf.constant([[0.0, 0.0, 1.0, 1.0]]), (tf.shape(crops)[0], 1))
-        return tuple(self._render(crops[:, view], view, whole, draws) for view in (0, 1))
 
     def _boxes(self, draws, view, aspect=1.0):
         area, ratio, top, left = tf.unstack(draws[:, view, :4], axis=1)
@@ -191,15 +183,16 @@ class TwoViews:
         top, left = top * (1.0 - height), left * (1.0 - width)
         return tf.stack([top, left, top + height, left + width], axis=1)
 
-    def _render(self, images, view, boxes, draws):
+    def _render(self, images, view, draws, aspects, size):
         count = tf.shape(images)[0]
-        height, width = images.shape[1:3]
+        length, breadth = images.shape[1:3]
+        height, width = size
         flip, gray, blur, sigma, solarise, *jitter = tf.unstack(draws[:, view, 4:], axis=1)
-        top, left, bottom, right = tf.unstack(boxes, axis=1)
+        top, left, bottom, right = tf.unstack(self._boxes(draws, view, aspects), axis=1)
         flipped = flip < self.flip
         left, right = tf.where(flipped, right, left), tf.where(flipped, left, right)
-        rows = sampling(top, bottom, height)  # (batch, height, height)
-        columns = sampling(left, right, width)  # (batch, width, width)
+        rows = sampling(top, bottom, height, length)  # (batch, height, length)
+        columns = sampling(left, right, width, breadth)  # (batch, width, breadth)
         first_blur = self.blur if self.first_blur is None else self.first_blur
         blurred, solarised = ((first_blur, self.first_solarise), (self.blur, self.solarise))[view]
         if blurred > 0:
@@ -207,8 +200,8 @@ class TwoViews:
             rows = blurring(sigma, height) @ rows
             columns = blurring(sigma, width) @ columns
 
-        lines = tf.reshape(tf.cast(images, tf.float32), (count, height, width * 3))
-        planes = tf.transpose(tf.reshape(rows @ lines, (count, height, width, 3)), (0, 3, 1, 2))
+        lines = tf.reshape(tf.cast(images, tf.float32), (count, length, breadth * 3))
+        planes = tf.transpose(tf.reshape(rows @ lines, (count, height, breadth, 3)), (0, 3, 1, 2))
         planes = tf.matmul(planes, columns[:, None], transpose_b=True)
         pixels = tf.reshape(planes, (count, 3, height * width))
         mixing, offset = self._colours(tf.reduce_mean(pixels, axis=2), jitter, gray)

@@ -11,44 +11,63 @@ from cueco_tf.data import image_files
 
 
 class Decoder:
-    """Decodes the images of a batch in parallel, from within a `tf.data` pipeline."""
+    """Decodes a box of each image of a batch in parallel, from within a `tf.data` pipeline.
 
-    def __init__(self, paths, size, reading=image_files.AS_STORED, strict=False):
+    Args:
+        paths: `(n,)` strings.
+        boxes: `(n, 4)`, top, left, bottom, right as parts of the images' heights and widths.
+        size: integer, height and width to bring the boxes to.
+        reading: `Reading`.
+        kept: where what was decoded is kept and found: a store of `copies`.
+        strict: whether an image that cannot be read is an error, or left out with a warning.
+    """
+
+    def __init__(self, paths, boxes, size, reading, kept, strict=False):
         self.paths = paths
+        self.boxes = boxes
         self.size = size
         self.reading = reading
+        self.kept = kept
         self.strict = strict
         self.failed = set()
         self.pool = concurrent.futures.ThreadPoolExecutor(image_files.WORKERS)
 
-    def __call__(self, index, boxes):
-        """`index` `(batch,)` and `boxes` `(batch, views, 4)` give crops, uint8
-        `(kept, views, size, size, 3)`, and a mask of those kept, `(batch,)`."""
-        crops, kept = tf.numpy_function(self._decode, (index, boxes), (tf.uint8, tf.bool))
-        crops.set_shape((None, boxes.shape[1], self.size, self.size, 3))
-        kept.set_shape((None,))
-        return crops, kept
+    def __call__(self, index):
+        """`index` `(batch,)` gives uint8 `(readable, size, size, 3)` and a mask of those,
+        `(batch,)`."""
+        images, readable = tf.numpy_function(self._decode, (index,), (tf.uint8, tf.bool))
+        images.set_shape((None, self.size, self.size, 3))
+        readable.set_shape((None,))
+        return images, readable
 
-    def _decode(self, index, boxes):
-        results = list(self.pool.map(self._try, index, boxes))
-        kept = np.array([result is not None for result in results])
-        if not kept.any():
+    def _decode(self, index):
+        images = np.empty((len(index), self.size, self.size, 3), np.uint8)
+        # Several at a time: to hand over one takes as long as to find one that is kept.
+        places = np.array_split(np.arange(len(index)), min(len(index), 2 * image_files.WORKERS))
+        parts = self.pool.map(lambda some: [self._put(index[k], images[k]) for k in some], places)
+        readable = np.array([each for part in parts for each in part])
+        if not readable.any():
             raise OSError(
                 f"Not one image of a batch can be read any more, such as {self.paths[index[0]]}"
             )
-        return np.stack([result for result in results if result is not None]), kept
+        return images if readable.all() else images[readable], readable
 
-    def _try(self, i, boxes):
+    def _put(self, i, row):
+        """Puts an image into a row; whether it could be read."""
+        if self.kept.read(i, row):
+            return True
         path = self.paths[i]
         try:
-            return image_files.crops(path, boxes, self.size, self.reading)
+            row[...] = image_files.crops(path, self.boxes[i, None], self.size, self.reading)[0]
         except Exception as error:  # a damaged file can make a decoder raise anything
             if self.strict:
                 raise OSError(f"Cannot read {path}: {image_files.reason(error)}") from error
             if path not in self.failed:
                 self.failed.add(path)
                 warnings.warn(f"Skipped {path}: {image_files.reason(error)}", stacklevel=2)
-            return None
+            return False
+        self.kept.write(i, row)
+        return True
 
 
 def in_one_line(error):

@@ -13,28 +13,33 @@ class Drawn(NamedTuple):
     """What stands for the two views of a batch, `(view1, view2)`, until they are rendered."""
 
     pixels: tf.Tensor
-    """`(n, height, width, 3)`, pixels 0 to 255, or `(n, 2, height, width, 3)`: a crop a view."""
+    """`(n, height, width, 3)`, pixels 0 to 255."""
     draws: tf.Tensor
     """`(n, 2, 14)` float32, of `TwoViews.draws`."""
+    aspects: tf.Tensor
+    """`(n,)` float32, height over width that the images are seen at."""
 
-    def rendered(self, augment):
-        """The two views, by the augmentation whose draws they are."""
-        make = augment.finish if self.pixels.shape.rank == 5 else augment.render
-        return make(self.pixels, self.draws)
+    def rendered(self, augment, size):
+        """The two views of a `(height, width)`, by the augmentation whose draws they are."""
+        return augment.render(self.pixels, self.draws, self.aspects, size)
 
 
 class Late:
     """An augmentation like another, but that it makes `Drawn` in the place of views.
 
     Args:
-        augment: an augmentation that can be rendered late (`can_be_late`).
+        augment: an augmentation that draws and renders apart.
     """
 
     def __init__(self, augment):
-        self.draws, self.crop_boxes = augment.draws, augment.crop_boxes
-        self.render = self.finish = Drawn
+        self.draws = augment.draws
+
+    def render(self, images, draws, aspects=1.0, size=None):
+        """What a step needs to make the two views of this size."""
+        aspects = tf.broadcast_to(tf.cast(aspects, tf.float32), tf.shape(images)[:1])
+        return Drawn(images, draws, aspects)
 
 
-def can_be_late(augment):
+def is_apart(augment):
     """Whether an augmentation draws and renders apart, as `TwoViews` does."""
-    return all(hasattr(augment, name) for name in ("draws", "crop_boxes", "render", "finish"))
+    return hasattr(augment, "draws") and hasattr(augment, "render")

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cueco_tf.data.labels import UNLABELLED
+from cueco_tf.data.late import is_apart
 from cueco_tf.data.order import epoch_order
 from cueco_tf.data.views import places_of
 
@@ -106,4 +107,4 @@ def _known(labels, count):
 def can_reside(images, augment):
     """Whether an array of images may be made a `Resident`."""
     fits = isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.nbytes <= LARGEST
-    return fits and hasattr(augment, "render")
+    return fits and is_apart(augment)

@@ -7,6 +7,7 @@ number.
 
 import dataclasses
 import hashlib
+import math
 import os
 from pathlib import Path
 
@@ -14,12 +15,15 @@ import numpy as np
 import tensorflow as tf
 
 from cueco_tf.data import image_files, order, views
+from cueco_tf.data.copies import Copies
 from cueco_tf.data.decoding import Decoder
 from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.data.scan import Scan
 
 SMALL = 64  # pixels: up to here a set of arrays is held in memory, above it is streamed
 LARGE_SIZE = 224  # the size to train at above it, unless told otherwise
+# An image's copy by the side of its views: crops of 44 % of its area or more lose nothing.
+_COPY = 1.5
 
 
 class DataError(ValueError):
@@ -89,21 +93,26 @@ class FileSplit(_Split):
 
     `paths` is an `(n,)` array of strings, each as long as it is, `aspects` float32 `(n,)` (height
     over width), `labels` int32 `(n,)`, -1 where unknown, or None, `image_size` the height and width
-    to train at, `reading` how files become pixels.
+    to train at, `copy_size` those of the square that an image is brought to before views are cut
+    out of it, `reading` how files become pixels, `copies` where what was decoded is kept.
     """
 
     paths: np.ndarray
     aspects: np.ndarray
     labels: np.ndarray | None
     image_size: int
+    copy_size: int
     reading: image_files.Reading = image_files.AS_STORED
+    copies: Copies = Copies()
 
     @classmethod
     def of(cls, found, labels, image_size, reading=image_files.AS_STORED):
         """Makes a split of a `Scan` with sizes."""
         widths, heights = found.sizes.T
         aspects = (heights / widths).astype(np.float32)
-        return cls(found.paths, aspects, labels, image_size, reading)
+        own = int(np.median(np.maximum(widths, heights)))
+        copy_size = min(math.ceil(_COPY * image_size), own)
+        return cls(found.paths, aspects, labels, image_size, copy_size, reading)
 
     def __len__(self):
         return len(self.paths)
@@ -119,11 +128,26 @@ class FileSplit(_Split):
             digest.update(f"{known}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
+    def identity(self):
+        """A hash of all that the pixels depend on: paths, sizes in bytes, times of change, and how
+        files are read."""
+        digest = hashlib.sha256(f"{self.reading}\n".encode())
+        for path in self.paths:
+            state = Path(path).stat()
+            known = (path, state.st_size, state.st_mtime_ns)
+            digest.update(f"{known}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    @property
+    def shapes(self):
+        """The shapes of an image's copy for views, and for evaluation."""
+        return tuple((size, size, 3) for size in (self.copy_size, self.image_size))
+
     def take(self, chosen):
         """The split of the chosen indices."""
         labels = None if self.labels is None else self.labels[chosen]
-        paths, aspects = self.paths[chosen], self.aspects[chosen]
-        return dataclasses.replace(self, paths=paths, aspects=aspects, labels=labels)
+        parts = {name: getattr(self, name)[chosen] for name in ("paths", "aspects")}
+        return dataclasses.replace(self, labels=labels, copies=self.copies.take(chosen), **parts)
 
     def training_batches(self, batch_size, augment, seed, first_step, part=views.WHOLE):
         """Endless `((view1, view2), labels)` batches from `first_step` on.
@@ -131,22 +155,24 @@ class FileSplit(_Split):
         An image that turns out to be unreadable is left out of its batch, with a warning. Of each
         batch only `part` is decoded (see `views`).
         """
-        decoder = Decoder(self.paths, self.image_size, self.reading)
+        boxes = np.tile(np.float32([0, 0, 1, 1]), (len(self), 1))
+        decoder = Decoder(self.paths, boxes, self.copy_size, self.reading, self.copies.views)
         labels = self.labels
         if labels is None:
             labels = np.full(len(self), UNLABELLED, np.int32)
+        size = (self.image_size,) * 2
         with tf.device("CPU"):
             aspects, labels = tf.constant(self.aspects), tf.constant(labels)
 
         def batch(step):
             index = order.shuffled_indices(step, len(self), batch_size, seed)
             draws = augment.draws(tf.shape(index)[0], (seed, step))
-            boxes = augment.crop_boxes(draws, tf.gather(aspects, index))
             places, own = views.places_of(part, tf.shape(index)[0])
-            crops, kept = decoder(tf.gather(index, places), tf.gather(boxes, places))
+            copies, kept = decoder(tf.gather(index, places))
             places, own = tf.boolean_mask(places, kept), tf.math.count_nonzero(kept[:own])
-            finished = augment.finish(crops, tf.gather(draws, places))
-            return finished, tf.gather(labels, tf.gather(index, places[:own]))
+            index, draws = tf.gather(index, places), tf.gather(draws, places)
+            made = augment.render(copies, draws, tf.gather(aspects, index), size)
+            return made, tf.gather(labels, index[:own])
 
         # Two batches at a time: their images already decode in parallel.
         return order.steps_from(first_step).map(batch, num_parallel_calls=2).prefetch(2)
@@ -157,15 +183,11 @@ class FileSplit(_Split):
         Raises:
             OSError: for an image that cannot be read, so that results never lose their order.
         """
-        with tf.device("CPU"):
-            boxes = tf.constant(image_files.central_boxes(self.aspects)[:, None])
-        decoder = Decoder(self.paths, self.image_size, self.reading, strict=True)
-
-        def batch(index):
-            return decoder(index, tf.gather(boxes, index))[0][:, 0]
-
+        boxes = image_files.central_boxes(self.aspects)
+        kept = self.copies.plain
+        decoder = Decoder(self.paths, boxes, self.image_size, self.reading, kept, strict=True)
         indices = tf.data.Dataset.range(len(self)).batch(batch_size)
-        return indices.map(batch, num_parallel_calls=2).prefetch(2)
+        return indices.map(lambda index: decoder(index)[0], num_parallel_calls=2).prefetch(2)
 
 
 @dataclasses.dataclass(frozen=True)

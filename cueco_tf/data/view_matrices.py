@@ -13,13 +13,19 @@ _RGB = (
 )  # its inverse
 
 
-def sampling(start, end, size):
-    """Matrices `(batch, size, size)` that sample an axis from `start` to `end` (parts of its
-    length, in either direction) by linear interpolation."""
+def sampling(start, end, size, length):
+    """Matrices `(batch, size, length)` that sample an axis of so many pixels from `start` to `end`
+    (parts of its length, in either direction) at `size` places, by linear interpolation; where
+    that is fewer places than pixels, each is a mean weighted by a triangle, as Pillow resizes."""
     steps = (tf.range(size, dtype=tf.float32) + 0.5) / size
     centres = start[:, None] + (end - start)[:, None] * steps
-    position = tf.clip_by_value(centres * size - 0.5, 0.0, size - 1.0)
-    return tf.nn.relu(1.0 - tf.abs(position[:, :, None] - tf.range(size, dtype=tf.float32)))
+    position = tf.clip_by_value(centres * length - 0.5, 0.0, length - 1.0)
+    distance = tf.abs(position[:, :, None] - tf.range(length, dtype=tf.float32))
+    if length <= size:
+        return tf.nn.relu(1.0 - distance)
+    reach = tf.maximum(tf.abs(end - start) * length / size, 1.0)[:, None, None]
+    weights = tf.nn.relu(1.0 - distance / reach)
+    return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
 
 
 def blurring(sigma, size):

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from cueco_tf.data.labels import UNLABELLED, check_kind, check_labels, warn_of_unused
-from cueco_tf.data.late import Drawn
+from cueco_tf.data.late import Drawn, is_apart
 from cueco_tf.data.order import shuffled_indices, steps_from
 from cueco_tf.data.pixels import warn_if_scaled
 
@@ -64,7 +64,7 @@ def places_of(part, size):
 
 def _views_at(augment, images, seed, places):
     """The views that the images at `places` have in the whole batch `images`."""
-    if hasattr(augment, "draws"):
+    if is_apart(augment):
         draws = augment.draws(tf.shape(images)[0], seed)
         return augment.render(tf.gather(images, places), tf.gather(draws, places))
     return tuple(tf.gather(view, places) for view in augment(images, seed))

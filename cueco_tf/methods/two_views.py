@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from cueco_tf.data.late import Drawn, Late, can_be_late
+from cueco_tf.data.late import Drawn, Late, is_apart
 from cueco_tf.data.layer_views import as_augmentation
 from cueco_tf.data.resident import Resident, can_reside
 from cueco_tf.distributed.replicas import ReplicatedModel, own_part
@@ -103,7 +103,7 @@ class TwoViewModel(ReplicatedModel):
         Returns:
             `augment` itself, or a `Late` one.
         """
-        late = self._is_on_device(on_device) and can_be_late(self.augment)
+        late = self._is_on_device(on_device) and is_apart(self.augment)
         return Late(self.augment) if late else self.augment
 
     def _is_on_device(self, on_device):
@@ -145,7 +145,9 @@ class TwoViewModel(ReplicatedModel):
         if self._resident is not None:
             return self._resident.batch(self.step.value, data)
         views, labels = data
-        return views.rendered(self.augment) if isinstance(views, Drawn) else views, labels
+        if isinstance(views, Drawn):
+            views = views.rendered(self.augment, self.image_shape[:2])
+        return views, labels
 
     def make_train_function(self, force=False):
         """Makes the function that Keras's loop calls: some steps, and the logs of the last."""

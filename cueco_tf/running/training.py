@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import functools
 import shlex
 import signal
 
 from cueco_tf import data
+from cueco_tf.data.copies import CacheError, keep_copies
 from cueco_tf.distributed.replicas import own_part, share_out
 from cueco_tf.methods.building import build_model, first_encoder, fit_to_devices
 from cueco_tf.methods.freezing import frozen_encoder
@@ -28,13 +30,14 @@ _MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
 _MONITOR_UNLABELLED = 2_000
 
 
-def train(config, folder, data_dir, resume, workers, stop=None):
+def train(config, folder, data_dir, cache, resume, workers, stop=None):
     """Trains a run, or goes on with it, and scores it. The chief's process owns the folder.
 
     Args:
         config: `RunConfig`, the run's own where it is to be resumed.
         folder: `RunFolder`.
         data_dir: where TensorFlow Datasets keeps its sets, or None.
+        cache: where small copies of image files are kept, as in `data.copies.keep_copies`.
         resume: whether to go on with the run in the folder, if there is one.
         workers: `Workers`; the chief's configuration, folder and `resume` count.
         stop: `StopSignal` not yet entered, or None for one of signals alone.
@@ -43,10 +46,19 @@ def train(config, folder, data_dir, resume, workers, stop=None):
         The exit code: 0 when finished, 128 + the signal's number when stopped by SIGINT or SIGTERM.
 
     Raises:
-        ConfigError, RunError, DataError, CheckpointError, Refused: for what the user has to mend.
+        ConfigError, RunError, DataError, CacheError, CheckpointError, Refused: for what the user
+            has to mend.
         FloatingPointError: when the loss is no longer finite.
     """
     images = _load(config, data_dir, workers)
+    with contextlib.ExitStack() as held:
+        kept = functools.partial(held.enter_context, keep_copies(images, cache))
+        images = workers.agree(kept, CacheError)
+        return _train(config, images, folder, data_dir, resume, workers, stop)
+
+
+def _train(config, images, folder, data_dir, resume, workers, stop):
+    """Trains and scores on a data set."""
     if config.train_images is None:  # else it is that of a run which was begun earlier
         config = _completed(config, images, workers)
     begun = _begun(config, folder, workers)

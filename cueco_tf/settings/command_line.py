@@ -132,6 +132,14 @@ def _add_places(parser, groups):
         help="where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR, else "
         "~/tensorflow_datasets)",
     )
+    groups["data"].add_argument(
+        "--cache",
+        default="auto",
+        metavar="WHERE",
+        help="of image files: where each one's small copy is kept, so that it is decoded once: "
+        "memory; DIR, a folder on a fast disk, for any number of runs; none; or auto: memory, "
+        "where a quarter of what is free holds them (default: auto)",
+    )
     groups["several devices"].add_argument(
         "--distribute",
         default="auto",

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from cueco_tf.data.augment import TwoViews
 
@@ -135,3 +136,12 @@ def test_solarisation_inverts_the_bright_half_of_the_second_view_alone(images):
 def test_wrong_values_are_named(options):
     with pytest.raises(ValueError, match=f"`{next(iter(options))}` should .* Received"):
         TwoViews(**options)
+
+
+def test_smaller_views_are_the_means_that_pillow_makes(images):
+    size = (20, 24)
+    draws = TwoViews(**NOTHING).draws(len(images), (0, 1))
+    view = TwoViews(**NOTHING).render(images, draws, size=size)[0].numpy()
+    for own, image in zip(view[:8], images, strict=False):
+        expected = Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(own[2:-2, 2:-2], np.asarray(expected)[2:-2, 2:-2], atol=1.01)

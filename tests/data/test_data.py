@@ -136,20 +136,47 @@ def test_sixteen_bit_pixels_keep_their_brightness(tmp_path):
     np.testing.assert_array_equal(crop, 0x80)
 
 
-def test_folder_batches_are_sent_as_crops_and_give_the_same_views(photos):
+def test_folder_batches_are_sent_as_copies_and_give_the_same_views(photos):
     split = data.load(f"folder:{photos}", image_size=32).train
     augment = TwoViews(blur=0.5, solarise=0.5)
     early = split.training_batches(3, augment, 0, 0).take(4)
     for (views, labels), (drawn, same) in zip(
         early, split.training_batches(3, Late(augment), 0, 0), strict=False
     ):
-        assert drawn.pixels.dtype == tf.uint8 and drawn.pixels.shape[1:] == (2, 32, 32, 3)
+        assert drawn.pixels.dtype == tf.uint8 and drawn.pixels.shape[1:] == (48, 48, 3)
         np.testing.assert_array_equal(labels, same)
-        for view, rendered in zip(views, drawn.rendered(augment), strict=True):
+        for view, rendered in zip(views, drawn.rendered(augment, (32, 32)), strict=True):
             np.testing.assert_allclose(view, rendered, atol=1e-3)
 
 
-def test_a_model_trains_alike_on_crops_that_are_sent(photos):
+def test_files_of_the_size_of_their_views_give_the_batches_of_an_array(cifar, tmp_path):
+    images = cifar.train.images[:12]
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{i:02d}.png")
+    files = data.load(f"folder:{tmp_path}").train
+    array = data.ArraySplit(images, None)
+    batches = (each.training_batches(5, TwoViews(), 3, 2) for each in (files, array))
+    for own, expected in zip(*(each.take(4) for each in batches), strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, own, expected)
+
+
+def test_views_of_photographs_are_their_crops_as_pillow_makes_them(photos):
+    """Cut out of a square copy, of another aspect; 80 % of the image, at 64 pixels, from 96."""
+    split = data.load(f"folder:{photos}", image_size=64).train
+    recipe = TwoViews((0.8, 0.8), flip=0, jitter=(0, 0, 0, 0), gray=0)
+    index = [i for i, path in enumerate(split.paths) if Path(path).name == "plain.jpg"]
+    split = split.take(index)
+    (view, _), _ = next(iter(split.training_batches(1, recipe, 0, 0)))
+    draws = recipe.draws(1, (tf.constant(0, tf.int64), tf.constant(0, tf.int64)))
+    top, left, bottom, right = recipe.crop_boxes(draws, split.aspects)[0, 0].numpy()
+    with Image.open(split.paths[0]) as image:
+        box = (left * image.width, top * image.height, right * image.width, bottom * image.height)
+        expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR, box=box), float)
+    # The photograph is half noise, of which what is resampled twice loses a little.
+    assert np.abs(view[0] - expected).mean() < 0.06 * expected.std()
+
+
+def test_a_model_trains_alike_on_copies_that_are_sent(photos):
     split = data.load(f"folder:{photos}", image_size=16).train
 
     def train(late):

@@ -64,7 +64,7 @@ def test_files_and_one_that_breaks_later(cifar, tmp_path):
     for i in range(11):
         Image.fromarray(cifar.train.images[i]).save(tmp_path / f"{i}.png")
     split = data.load(f"folder:{tmp_path}").train
-    split = data.FileSplit(split.paths, split.aspects, np.arange(11, dtype=np.int32), 32)
+    split = data.FileSplit(split.paths, split.aspects, np.arange(11, dtype=np.int32), 32, 32)
 
     def make(part):
         return split.training_batches(8, AUGMENT, 0, 0, part)

@@ -1,0 +1,153 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from cueco_tf import data
+from cueco_tf.data import copies, image_files
+from cueco_tf.data.augment import TwoViews
+from cueco_tf.data.copies import CacheError, keep_copies
+
+
+@pytest.fixture
+def photos(cifar, tmp_path):
+    """Real images of several shapes, twelve."""
+    for i, image in enumerate(cifar.train.images[:12]):
+        size = (60, 40) if i % 2 else (70, 70)
+        Image.fromarray(image).resize(size).save(tmp_path / f"{i:02d}.png")
+    return tmp_path
+
+
+def load(photos, size=32):
+    return data.load(f"folder:{photos}", image_size=size)
+
+
+def batches(images):
+    views = list(images.train.training_batches(5, TwoViews(), 0, 0).take(6))
+    return views, list(images.train.plain_batches(5))
+
+
+def assert_same(own, other):
+    tf.nest.map_structure(np.testing.assert_array_equal, own, other)
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The paths that are decoded, one after the other."""
+    paths, crops = [], image_files.crops
+
+    def recorded(path, *arguments):
+        paths.append(str(path))
+        return crops(path, *arguments)
+
+    monkeypatch.setattr(image_files, "crops", recorded)
+    return paths
+
+
+@pytest.mark.parametrize("where", ["memory", "folder", "auto"])
+def test_each_image_is_decoded_once_and_batches_are_the_same(photos, where, tmp_path, decoded):
+    images = load(photos)
+    expected = batches(images)
+    assert len(decoded) >= 2 * 12 + 12  # two epochs, and an evaluation
+    where = tmp_path / "cache" if where == "folder" else where
+    with keep_copies(images, where) as kept:
+        assert_same(batches(kept), expected)
+        decoded.clear()
+        assert_same(batches(kept), expected)
+        part = kept.train.take(np.array([3, 7])).take(np.array([1]))
+        (row,) = next(iter(part.plain_batches()))
+        np.testing.assert_array_equal(row, np.concatenate(expected[1])[7])
+    assert decoded == []
+    with keep_copies(load(photos), where) as again:
+        assert_same(batches(again), expected)
+    assert bool(decoded) == (where != tmp_path / "cache")
+
+
+def test_copies_that_are_damaged_or_of_other_images_are_made_anew(photos, tmp_path, decoded):
+    cache = tmp_path / "cache"
+    with keep_copies(load(photos), cache) as kept:
+        expected = batches(kept)
+    (rows,) = cache.glob("views-48-*/rows")
+    with open(rows, "r+b") as file:
+        file.seek(4 * 48 * 48 * 3 + 11)
+        file.write(b"damage")
+    decoded.clear()
+    with keep_copies(load(photos), cache) as kept:
+        assert_same(batches(kept), expected)
+    assert decoded == [str(photos / "04.png")]
+    Image.fromarray(np.zeros((70, 70, 3), np.uint8)).save(photos / "04.png")
+    with keep_copies(load(photos), cache) as kept:
+        assert np.concatenate(batches(kept)[1])[4].max() == 0
+    with keep_copies(load(photos, 16), cache) as kept:
+        assert batches(kept)[1][0].shape == (5, 16, 16, 3)
+
+
+def test_a_second_process_reads_and_the_first_alone_adds(photos, tmp_path):
+    script = f"""
+import sys
+from cueco_tf import data
+from cueco_tf.data.copies import keep_copies
+images = data.load("folder:{photos}", image_size=32)
+with keep_copies(images, "{tmp_path}/cache") as kept:
+    list(kept.train.plain_batches())
+    print("READY", flush=True)
+    sys.stdin.read()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    while "READY" not in process.stdout.readline():
+        assert process.poll() is None
+    with keep_copies(load(photos), tmp_path / "cache") as kept:
+        assert_same(batches(kept), batches(load(photos)))
+    process.kill()  # which takes the lock away, and nothing else
+    process.wait()
+    with keep_copies(load(photos), tmp_path / "cache") as kept:
+        written = [store._checks.astype(bool).sum() for store in vars(kept.train.copies).values()]
+        assert written == [0, 12]
+        batches(kept)
+        assert kept.train.copies.views._checks.all()
+
+
+def test_what_cannot_hold_copies_is_refused_or_done_without(photos, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    for where in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(CacheError, match="file"), keep_copies(load(photos), where):
+            pass
+    with pytest.raises(CacheError, match=r"--cache should be .* Received: .*file"):
+        copies.check_cache(tmp_path / "file")
+    usage = copies.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(copies.shutil, "disk_usage", lambda path: usage)
+    with (
+        pytest.raises(CacheError, match=r"they need 83 kB, and the disk has 1 kB left"),
+        keep_copies(load(photos), tmp_path / "cache"),
+    ):
+        pass
+    monkeypatch.setattr(copies, "free_memory", lambda: 100_000)
+    with keep_copies(images := load(photos), "auto") as kept:
+        assert kept is images
+    assert "would take 120 kB, and 100 kB of memory are free" in capsys.readouterr().out
+
+
+def test_a_disk_that_fills_ends_the_keeping_and_not_the_training(photos, tmp_path, monkeypatch):
+    with keep_copies(load(photos), tmp_path / "cache") as kept:
+        expected = batches(load(photos))
+
+        def full(*_):
+            raise OSError(28, os.strerror(28))
+
+        monkeypatch.setattr(os, "pwrite", full)
+        with pytest.warns(UserWarning, match="No more copies are kept: .*No space left"):
+            assert_same(batches(kept), expected)
+
+
+def test_free_memory_is_some_part_of_what_there_is():
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 2**28 < copies.free_memory() <= total
+    assert [copies.in_bytes(n) for n in (12, 83_100, 5 * 10**12)] == ["12 bytes", "83.1 kB", "5 TB"]
+    assert Path("/proc/meminfo").exists() or sys.platform != "linux"
