@@ -8,8 +8,9 @@ import threading
 import typing
 from pathlib import Path
 
-from cueco_tf.data.copies import AUTO, CacheError, check_cache
+from cueco_tf.data.copies import AUTO, check_cache
 from cueco_tf.data.presence import MissingError, check_there
+from cueco_tf.data.stores import CacheError
 from cueco_tf.distributed.environment import ClusterError, find_cluster
 from cueco_tf.distributed.supervisor import exit_with_supervisor, is_supervised, supervise
 from cueco_tf.evaluation.table import score_table
@@ -94,7 +95,8 @@ def pretrain(
 
     Raises:
         TypeError: for an option that there is not.
-        ConfigError, RunError, DataError, CacheError, CheckpointError, OSError: for what the user has to mend.
+        ConfigError, RunError, DataError, CacheError, CheckpointError, OSError: for what the user
+            has to mend.
         FloatingPointError: when the loss is no longer finite.
     """
     if dataset is not None:

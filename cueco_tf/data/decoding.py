@@ -58,7 +58,7 @@ class Decoder:
             return True
         path = self.paths[i]
         try:
-            row[...] = image_files.crops(path, self.boxes[i, None], self.size, self.reading)[0]
+            row[...] = image_files.crop(path, self.boxes[i], self.size, self.reading)
         except Exception as error:  # a damaged file can make a decoder raise anything
             if self.strict:
                 raise OSError(f"Cannot read {path}: {image_files.reason(error)}") from error

@@ -19,6 +19,8 @@ from cueco_tf.data.pillow_limit import PILLOWS_LIMIT
 from cueco_tf.data.pixels import to_eight_bits
 from cueco_tf.settings.run_fields import RunFields
 
+# Else Pillow gives each image's memory back to the system, which takes as long as to resize it.
+Image.core.set_blocks_max(16)
 WORKERS = min(32, 2 * (os.cpu_count() or 1))
 EVALUATION_CROP = 0.875  # the share of the shorter side in the usual central test crop, 224 / 256
 _ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 stand for images on their side
@@ -108,14 +110,14 @@ def reason(error):
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def crops(path, boxes, size, reading=AS_STORED):
-    """Decodes one image and cuts boxes (top, left, bottom, right; parts of its size) out of it.
+def crop(path, box, size, reading=AS_STORED):
+    """Decodes one image and cuts a box (top, left, bottom, right; parts of its size) out of it.
 
     Returns:
-        uint8 `(len(boxes), size, size, 3)`.
+        uint8 `(size, size, 3)`.
     """
     with _opened(path, reading) as (image, bits):
-        return _cut(image, bits, boxes, size, reading)
+        return _cut(image, bits, box, size, reading)
 
 
 def central_boxes(aspects, share=EVALUATION_CROP):
@@ -126,7 +128,7 @@ def central_boxes(aspects, share=EVALUATION_CROP):
         share: float in (0, 1], of the shorter side. Defaults to 0.875.
 
     Returns:
-        float32 `(n, 4)` for `crops`.
+        float32 `(n, 4)` for `crop`.
     """
     aspects = np.asarray(aspects, np.float32)
     height, width = np.minimum(1.0, 1.0 / aspects) * share, np.minimum(1.0, aspects) * share
@@ -142,7 +144,7 @@ def central_crop(path, size, share=EVALUATION_CROP, reading=AS_STORED):
     """
     with _opened(path, reading) as (image, bits):
         width, height = _upright_size(image)
-        return _cut(image, bits, central_boxes([height / width], share), size, reading)[0]
+        return _cut(image, bits, central_boxes([height / width], share)[0], size, reading)
 
 
 @contextlib.contextmanager
@@ -168,23 +170,23 @@ def _upright_size(image):
     return (height, width) if image.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
 
 
-def _cut(image, bits, boxes, size, reading):
-    # A JPEG decodes to an eighth, a quarter or half its size where even the smallest crop then
-    # still has enough pixels.
-    smallest = min(min(box[2] - box[0], box[3] - box[1]) for box in boxes)
+def _cut(image, bits, box, size, reading):
+    # A JPEG decodes to an eighth, a quarter or half its size where the box then still has enough
+    # pixels.
+    top, left, bottom, right = np.clip(np.asarray(box, float), 0, 1)
+    smallest = min(bottom - top, right - left)
     image.draft("RGB", (int(size / smallest) + 1,) * 2)
-    image = _to_rgb(ImageOps.exif_transpose(image), bits, reading)
+    if image.getexif().get(_ORIENTATION, 1) != 1:  # else this would copy it
+        image = ImageOps.exif_transpose(image)
+    image = _to_rgb(image, bits, reading)
     height, width = image.height, image.width
-    cut = [
-        image.resize(
-            (size, size),
-            Image.Resampling.BILINEAR,
-            box=(left * width, top * height, right * width, bottom * height),
-            reducing_gap=2.0,
-        )
-        for top, left, bottom, right in np.clip(np.asarray(boxes, float), 0, 1)
-    ]
-    return np.stack([np.asarray(crop) for crop in cut])
+    image = image.resize(
+        (size, size),
+        Image.Resampling.BILINEAR,
+        box=(left * width, top * height, right * width, bottom * height),
+        reducing_gap=2.0,
+    )
+    return np.asarray(image)
 
 
 def _is_deep(image):
@@ -221,7 +223,8 @@ def _to_rgb(image, bits, reading):
         _check_range(image, pixels.min(), pixels.max(), reading)
         image, pixel_range = Image.fromarray(to_eight_bits(pixels, pixel_range)), None
     clear = image.has_transparency_data
-    image = image.convert("RGBA" if clear else "RGB")
+    if clear or image.mode != "RGB":  # else this would copy it
+        image = image.convert("RGBA" if clear else "RGB")
     if pixel_range is not None:
         stored = np.arange(256) * (257 if bits == 16 else 1)
         table = to_eight_bits(stored, pixel_range).tolist()

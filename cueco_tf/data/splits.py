@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from cueco_tf.data import image_files, order, views
-from cueco_tf.data.copies import Copies
+from cueco_tf.data.copies import NO_COPIES, Copies
 from cueco_tf.data.decoding import Decoder
 from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.data.scan import Scan
@@ -103,7 +103,7 @@ class FileSplit(_Split):
     image_size: int
     copy_size: int
     reading: image_files.Reading = image_files.AS_STORED
-    copies: Copies = Copies()
+    copies: Copies = NO_COPIES
 
     @classmethod
     def of(cls, found, labels, image_size, reading=image_files.AS_STORED):

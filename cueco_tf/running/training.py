@@ -7,7 +7,8 @@ import shlex
 import signal
 
 from cueco_tf import data
-from cueco_tf.data.copies import CacheError, keep_copies
+from cueco_tf.data.copies import keep_copies
+from cueco_tf.data.stores import CacheError
 from cueco_tf.distributed.replicas import own_part, share_out
 from cueco_tf.methods.building import build_model, first_encoder, fit_to_devices
 from cueco_tf.methods.freezing import frozen_encoder

@@ -1,9 +1,15 @@
-"""Folders of JPEG files: images decoded and cropped as training does it, against tf.image.
+"""Folders of JPEG files: what is read of them for training, against tf.image and PyTorch.
 
-A folder of noisy JPEGs is made for the purpose. Both sides give batches of two finished views in
-random order; the crop is part of the resizing here, and a file is decoded once for both views.
+A folder of noisy JPEGs is made for the purpose, of ImageNet's usual size or of `--width` and
+`--height`. Each side gives batches in random order, in two comparisons: what a host sends to a GPU
+(uint8: others send two crops, ours one copy of the whole image, out of which the step cuts both),
+and finished views on the CPU (crop, flip, jitter, gray). "kept" is from the second epoch on, with
+the copies in memory. With `--torch` (extra `bench`), PyTorch's DataLoader with Pillow, a process a
+core.
 """
 
+import contextlib
+import importlib.util
 import tempfile
 from pathlib import Path
 
@@ -12,67 +18,84 @@ from cueco_tf.process import import_tensorflow
 from pipelines.benchmarking.measuring import Findings, alternate, pipeline_rate
 
 ROUNDS = 5
-_MACHINE_CORES = 96  # a usual cloud machine with eight GPUs
 
 
 def add_options(parser):
     """Its part of the command line."""
     parser.add_argument("--files", type=int, default=512, help="(default: 512)")
-    parser.add_argument(
-        "--pixels", type=int, default=224, help="height and width of the files (default: 224)"
-    )
+    parser.add_argument("--width", type=int, default=500, help="of the files (default: 500)")
+    parser.add_argument("--height", type=int, default=375, help="of the files (default: 375)")
     parser.add_argument("--image-size", type=int, default=224, help="of the views (default: 224)")
     parser.add_argument("--batch-size", type=int, default=64, help="(default: 64)")
     parser.add_argument("--steps", type=int, default=8, help="batches a measurement (default: 8)")
+    parser.add_argument("--torch", action="store_true", help="PyTorch's side as well")
 
 
 def measure(options):
-    """Runs the comparison; the folder is removed afterwards."""
+    """Runs the comparisons; the folder is removed afterwards."""
+    if options.torch and importlib.util.find_spec("torch") is None:
+        raise ImportError('PyTorch is missing: pip install ".[bench]"')
     import_tensorflow()
     from cueco_tf import data
+    from cueco_tf.data.copies import keep_copies
 
-    with tempfile.TemporaryDirectory() as folder:
-        _write_files(Path(folder), options.files, options.pixels)
-        split = data.load(f"folder:{folder}", image_size=options.image_size).train
-        comparison = _compare(split, options)
-    per_core = comparison.as_dict()["sides"]["cueco_tf"]["median"] / cores()
-    whole = per_core * _MACHINE_CORES
-    names = ("files", "pixels", "image_size", "batch_size", "steps")
-    return Findings(
-        {name: getattr(options, name) for name in names},
-        (comparison,),
-        {
-            "images/s and core": per_core,
-            f"images/s of {_MACHINE_CORES} cores (extrapolated, not measured)": whole,
-            "images/s for each of its 8 GPUs (extrapolated, not measured)": whole / 8,
-        },
-    )
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as held:
+        _write_files(Path(folder), options.files, (options.height, options.width))
+        images = data.load(f"folder:{folder}", image_size=options.image_size)
+        kept = held.enter_context(keep_copies(images, "memory"))
+        for _ in kept.train.training_batches(64, _recipe(), 0, 0).take(-(-options.files // 64)):
+            pass  # which makes the copies
+        sent, finished = (
+            _compare(images.train, kept.train, late, options) for late in (True, False)
+        )
+    names = ("files", "width", "height", "image_size", "batch_size", "steps")
+    per_core = {
+        f"images/s and core, {name}, {what}": side["median"] / cores()
+        for what, comparison in (("sent", sent), ("finished", finished))
+        for name, side in comparison.as_dict()["sides"].items()
+    }
+    return Findings({name: getattr(options, name) for name in names}, (sent, finished), per_core)
 
 
-def _compare(split, options):
-    import tensorflow as tf
-
+def _recipe():
     from cueco_tf import TwoViews
 
-    size, batch_size = options.image_size, options.batch_size
-    recipe = TwoViews.for_image_size(size)
-    paths = tf.data.Dataset.from_tensor_slices(list(split.paths)).shuffle(len(split)).repeat()
-    numbered = paths.batch(batch_size).enumerate()
-    pipelines = {
-        "tf.image": numbered.map(_plain(recipe, size), 2).prefetch(2),
-        "cueco_tf": split.training_batches(batch_size, recipe, 0, 0),
+    return TwoViews()  # without blur, which tf.image has not
+
+
+def _compare(split, kept, late, options):
+    from cueco_tf.data.late import Late
+    from pipelines.benchmarking import tf_image_views
+
+    augment, batch_size = Late(_recipe()) if late else _recipe(), options.batch_size
+    given = _recipe(), options.image_size, batch_size, not late
+    rates = {
+        name: _rate_of(batches, options)
+        for name, batches in {
+            "tf.image": tf_image_views.batches(split.paths, *given, antialias=False),
+            "tf.image, antialias": tf_image_views.batches(split.paths, *given, antialias=True),
+            "cueco_tf": split.training_batches(batch_size, augment, 0, 0),
+            "cueco_tf, kept": kept.training_batches(batch_size, augment, 0, 0),
+        }.items()
     }
+    with contextlib.ExitStack() as held:
+        if options.torch:
+            from pipelines.benchmarking import torch_folders
 
-    def rate(batches):
-        return lambda: pipeline_rate(batches, options.steps, batch_size)
+            loading = torch_folders.loading(list(split.paths), *given[1:], cores())
+            loader = held.enter_context(loading)
+            rates["PyTorch, Pillow"] = lambda: loader.rate(options.steps)
+        for rate in rates.values():
+            rate()  # builds graphs and brings the files into memory
+        title = "sent to a GPU" if late else "finished views on the CPU"
+        return alternate(title, "images/s", rates, options.rounds)
 
-    sides = {name: rate(batches) for name, batches in pipelines.items()}
-    for side in sides.values():
-        side()  # builds graphs and brings the files into memory
-    return alternate("JPEG files", "images/s", sides, options.rounds)
+
+def _rate_of(batches, options):
+    return lambda: pipeline_rate(batches, options.steps, options.batch_size)
 
 
-def _write_files(folder, count, pixels):
+def _write_files(folder, count, shape):
     """JPEGs of smooth shapes and noise, about as many bytes a pixel as photographs."""
     import numpy as np
     from PIL import Image
@@ -80,27 +103,7 @@ def _write_files(folder, count, pixels):
     rng = np.random.default_rng(0)
     for i in range(count):
         shapes = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8))
-        smooth = np.asarray(shapes.resize((pixels, pixels), Image.Resampling.BICUBIC), float)
-        noisy = np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
-        Image.fromarray(noisy).save(folder / f"{i:05d}.jpg", quality=90)
-
-
-def _plain(recipe, size):
-    """Decodes whole files with TensorFlow, then crops: what a `tf.image` pipeline does."""
-    import tensorflow as tf
-
-    def decode(path, boxes):
-        image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
-        return tf.image.crop_and_resize(image[None], boxes, (0, 0), (size, size))
-
-    def batch(number, paths):
-        draws = recipe.draws(tf.shape(paths)[0], (tf.constant(0, tf.int64), number))
-        crops = tf.map_fn(
-            lambda pair: decode(*pair),
-            (paths, recipe.crop_boxes(draws)),
-            fn_output_signature=tf.TensorSpec((2, size, size, 3), tf.float32),
-            parallel_iterations=16,
-        )
-        return recipe.finish(crops, draws)
-
-    return batch
+        smooth = np.asarray(shapes.resize(shape[::-1], Image.Resampling.BICUBIC), np.float32)
+        noisy = smooth + rng.normal(0, 8, smooth.shape).astype(np.float32)
+        image = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+        image.save(folder / f"{i:05d}.jpg", quality=90)

@@ -9,9 +9,10 @@ import tensorflow as tf
 from PIL import Image
 
 from cueco_tf import data
-from cueco_tf.data import copies, image_files
+from cueco_tf.data import copies, image_files, stores
 from cueco_tf.data.augment import TwoViews
-from cueco_tf.data.copies import CacheError, keep_copies
+from cueco_tf.data.copies import keep_copies
+from cueco_tf.data.stores import CacheError
 
 
 @pytest.fixture
@@ -39,13 +40,13 @@ def assert_same(own, other):
 @pytest.fixture
 def decoded(monkeypatch):
     """The paths that are decoded, one after the other."""
-    paths, crops = [], image_files.crops
+    paths, crop = [], image_files.crop
 
     def recorded(path, *arguments):
         paths.append(str(path))
-        return crops(path, *arguments)
+        return crop(path, *arguments)
 
-    monkeypatch.setattr(image_files, "crops", recorded)
+    monkeypatch.setattr(image_files, "crop", recorded)
     return paths
 
 
@@ -121,8 +122,8 @@ def test_what_cannot_hold_copies_is_refused_or_done_without(photos, tmp_path, mo
             pass
     with pytest.raises(CacheError, match=r"--cache should be .* Received: .*file"):
         copies.check_cache(tmp_path / "file")
-    usage = copies.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(copies.shutil, "disk_usage", lambda path: usage)
+    usage = stores.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(stores.shutil, "disk_usage", lambda path: usage)
     with (
         pytest.raises(CacheError, match=r"they need 83 kB, and the disk has 1 kB left"),
         keep_copies(load(photos), tmp_path / "cache"),
@@ -149,5 +150,5 @@ def test_a_disk_that_fills_ends_the_keeping_and_not_the_training(photos, tmp_pat
 def test_free_memory_is_some_part_of_what_there_is():
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 2**28 < copies.free_memory() <= total
-    assert [copies.in_bytes(n) for n in (12, 83_100, 5 * 10**12)] == ["12 bytes", "83.1 kB", "5 TB"]
+    assert [stores.in_bytes(n) for n in (12, 83_100, 5 * 10**12)] == ["12 bytes", "83.1 kB", "5 TB"]
     assert Path("/proc/meminfo").exists() or sys.platform != "linux"
