@@ -8,7 +8,6 @@ number.
 import dataclasses
 import hashlib
 import os
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +15,8 @@ import tensorflow as tf
 from cueco_tf.data import image_files, order, views
 from cueco_tf.data.decoding import Decoder
 from cueco_tf.data.labels import UNLABELLED
-from cueco_tf.data.scan import Scan
+from cueco_tf.data.members import state
+from cueco_tf.data.taken import Scan
 
 SMALL = 64  # pixels: up to here a set of arrays is held in memory, above it is streamed
 LARGE_SIZE = 224  # the size to train at above it, unless told otherwise
@@ -87,9 +87,9 @@ class ArraySplit(_Split):
 class FileSplit(_Split):
     """Images on disk.
 
-    `paths` is an `(n,)` array of strings, each as long as it is, `aspects` float32 `(n,)` (height
-    over width), `labels` int32 `(n,)`, -1 where unknown, or None, `image_size` the height and width
-    to train at, `reading` how files become pixels.
+    `paths` is an `(n,)` array of strings, each as long as it is, or of `Member`s of other files,
+    `aspects` float32 `(n,)` (height over width), `labels` int32 `(n,)`, -1 where unknown, or None,
+    `image_size` the height and width to train at, `reading` how files become pixels.
     """
 
     paths: np.ndarray
@@ -111,11 +111,12 @@ class FileSplit(_Split):
     def fingerprint(self):
         """A hash of the files' names below their common folder, sizes in bytes, and labels."""
         # What the first and the last have in common all have, and it takes no list of all parts.
-        root = os.path.commonpath([min(self.paths), max(self.paths)])
+        ends = (end(map(os.path.abspath, self.paths)) for end in (min, max))
+        root = os.path.commonpath(ends)
         labels = [None] * len(self) if self.labels is None else self.labels.tolist()
         digest = hashlib.sha256()
         for path, label in zip(self.paths, labels, strict=True):
-            known = (os.path.relpath(path, root), Path(path).stat().st_size, label)
+            known = (os.path.relpath(path, root), state(path).size, label)
             digest.update(f"{known}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
