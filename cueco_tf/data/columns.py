@@ -139,7 +139,8 @@ def lay_out(count, labels=None, splits=None, names=None):
     known = np.array([number.get(label, UNLABELLED) for label in labels], np.int32)
     titles = tuple(str(label) if names is None else names[label] for label in own)
     layout = Layout(train, None, known, titles, f"{len(own):,} classes")
-    for name in TEST if splits is not None else ():
+    present = () if splits is None else set(splits)
+    for name in filter(present.__contains__, TEST):
         part = index[splits == name]
         scored = known[part] != UNLABELLED
         if layout.test is None and scored.any():

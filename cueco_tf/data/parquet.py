@@ -54,11 +54,12 @@ class Table:
                     f"{_shown(self.columns)}. Received: {_shown(found)}"
                 )
 
-    def listing(self, data_dir=None):
+    def listing(self, data_dir=None, copy=True):
         """Lists the images, file after file, once they are copied out (`spool`).
 
         Args:
             data_dir: as in `spool.spool_folder`.
+            copy: whether to copy those that have not been. Defaults to True.
 
         Returns:
             `Listing`.
@@ -69,8 +70,8 @@ class Table:
         labels, members, splits = self.labels(), [], []
         for name in self.files:
             with _opened(name) as file:
-                how = functools.partial(self._images, file), *self._extent(file)
-                images = spooled(name, self.columns.bytes, *how, data_dir)
+                read = functools.partial(self._images, file) if copy else None
+                images = spooled(name, self.columns.bytes, read, *self._extent(file), data_dir)
             members += images
             splits += [split_of(name)] * len(images)
         if not members:

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from cueco_tf.data.columns import ListingError
 from cueco_tf.data.members import Member, state
@@ -38,7 +39,8 @@ def spooled(file, column, images, count, size, data_dir=None):
     Args:
         file: its path.
         column: name of the column that they are from.
-        images: function that yields their bytes, or None for one that has none.
+        images: function that yields their bytes, or None for an image that has none; or None to
+            make no copy.
         count: integer, how many there are.
         size: integer, about how many bytes they have.
         data_dir: as in `spool_folder`.
@@ -47,17 +49,19 @@ def spooled(file, column, images, count, size, data_dir=None):
         A list of `Member`s, called FILE#ROW.
 
     Raises:
-        ListingError: for a disk that has no room, or a copy that is damaged.
+        ListingError: for a disk that has no room, a copy that is damaged or, without `images`, not
+            there.
     """
     known = (Path(file).name, *state(file), column, count)
     folder = spool_folder(data_dir) / hashlib.sha256(repr(known).encode()).hexdigest()[:16]
     try:
-        if not folder.exists():
+        if not folder.exists() and images is not None:
             with own(folder, waits_for=lambda holder: True):
                 if not folder.exists():
                     _check_room(file, folder, size)
                     with new_folder(folder) as partial:
-                        _write(partial, images())
+                        title = f"Copying the images of {Path(file).name}"
+                        _write(partial, tqdm(images(), title, count, unit="image", leave=False))
         ends = np.load(folder / _ENDS, allow_pickle=False)
         whole = len(ends) == count + 1 and ends[-1] == (folder / _BYTES).stat().st_size
     except (OSError, ValueError, EOFError) as error:

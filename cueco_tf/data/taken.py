@@ -53,10 +53,10 @@ class Scan:
         """The same for JSON."""
         names = [printable(name) for name in self.places]
         counts = np.bincount(self.place, minlength=len(names)).tolist()
-        several = {"folders": dict(zip(names, counts, strict=True))} if len(names) > 1 else {}
+        each = [{"folder": name, "taken": n} for name, n in zip(names, counts, strict=True)]
         return {
             "folder": ",".join(names),
-            **several,
+            **({"folders": each} if len(each) > 1 else {}),
             "taken": len(self),
             "suffixes": _suffixes(self.paths),
             "sub_folders": self.meaning,

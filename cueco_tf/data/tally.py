@@ -49,7 +49,7 @@ class Left:
         extra = {suffix: counts.pop(suffix) for suffix in EXTRAS if suffix in counts}
         if extra:
             how = ", ".join(sorted({EXTRAS[suffix] for suffix in extra}))
-            parts.append(f"{listed(extra)} (read with: pip install 'cueco-tf[{how}]')")
+            parts.append(f"{listed(extra)} (read with: python -m pip install 'cueco-tf[{how}]')")
         if counts:
             parts.append(f"{listed(counts)} (no image format that is read here)")
         return "; ".join(parts) or "nothing"

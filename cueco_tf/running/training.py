@@ -47,8 +47,7 @@ def train(config, folder, data_dir, resume, workers, stop=None):
         FloatingPointError: when the loss is no longer finite.
     """
     images = _load(config, data_dir, workers)
-    if config.train_images is None:  # else it is that of a run which was begun earlier
-        config = _completed(config, images, workers)
+    config = _completed(config, images, workers)
     scored = _scored(config, images, data_dir, workers)
     begun = _begun(config, folder, workers)
     config, model = _build(config, begun, workers.strategy)
@@ -122,7 +121,9 @@ def _of_keras():
 
 
 def _completed(config, images, workers):
-    """The configuration of a new run with all that its data and devices decide."""
+    """The configuration with all that its data and devices decide."""
+    if config.train_images is not None:  # that of a run which was begun earlier
+        return config
     if config.jit and workers.strategy.num_replicas_in_sync > 1:
         raise ConfigError("jit", "off where several devices train a run", config.jit)
     config = config.resolve(len(images.train), images.train.image_size, images.num_classes)
