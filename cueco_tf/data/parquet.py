@@ -1,5 +1,6 @@
 """Image bytes and labels in Parquet, as Hugging Face's `datasets` writes them. No TensorFlow."""
 
+import contextlib
 import functools
 import json
 from typing import NamedTuple
@@ -109,8 +110,9 @@ class Table:
         return file.metadata.num_rows, sum(each.total_uncompressed_size for each in wanted)
 
 
+@contextlib.contextmanager
 def _opened(file):
-    """A `pyarrow.parquet.ParquetFile`, which a block closes."""
+    """A `pyarrow.parquet.ParquetFile`, for a block that reads it."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -120,7 +122,8 @@ def _opened(file):
         ) from error
     try:
         # Not a whole row group at once: some files are one.
-        return pyarrow.parquet.ParquetFile(file, buffer_size=2**20, pre_buffer=False)
+        with pyarrow.parquet.ParquetFile(file, buffer_size=2**20, pre_buffer=False) as opened:
+            yield opened
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise ListingError(f"{file} cannot be read as Parquet: {reason}") from error

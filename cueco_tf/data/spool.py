@@ -1,7 +1,7 @@
 """Image bytes copied into one file, to be read in any order. No TensorFlow.
 
 A Parquet file gives an image only with the hundreds or thousands that are compressed beside it. So
-each file is copied out once, and the copy is known by its name, size and time.
+each file is copied out once, and the copy is known by the file's name, size and time.
 """
 
 import hashlib

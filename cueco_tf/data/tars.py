@@ -9,6 +9,8 @@ import json
 import tarfile
 from pathlib import Path
 
+from tqdm import tqdm
+
 from cueco_tf.data.columns import Listing, ListingError, label_column, split_column
 from cueco_tf.data.formats import suffixes
 from cueco_tf.data.members import Member, state
@@ -33,7 +35,8 @@ def list_tars(pattern):
         ListingError: for a file that is no tar, or is cut off, or where there is no image.
     """
     left, members, labels, splits = Left(), [], [], []
-    for file in files_of(pattern, "tar", ".tar"):
+    files = files_of(pattern, "tar", ".tar")
+    for file in tqdm(files, "Reading the headers", unit="tar", leave=False, delay=2):
         images, said, others = _index(file, *state(file))
         for suffix, (count, example) in others.items():
             left.add_suffix(suffix, example, count)
@@ -70,8 +73,9 @@ def _index(file, size, mtime_ns):
                 elif kind in _LABELS and member.size <= _LARGEST_LABEL:
                     texts.setdefault(key, {})[kind] = tar.extractfile(member).read()
                 else:
+                    suffix = printable(suffix) or "no suffix"
                     count, example = others.get(suffix, (0, printable(name)))
-                    others[suffix or "no suffix"] = count + 1, example
+                    others[suffix] = count + 1, example
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise ListingError(
             f"{file} is no tar that can be read to its end, or it is compressed, so that no image "

@@ -64,13 +64,6 @@ class RunFields:
         "(images), array:FILE.npz (the arrays images and, if there are any, labels) or tfds:NAME "
         "(any TensorFlow Datasets image set)",
     )
-    eval_dataset: str | None = _data(
-        None,
-        rule(_names_a_dataset, f"one of {', '.join(DATASETS)}"),
-        "a labelled set to score on where --dataset has no labels; never trained on",
-        metavar="NAME",
-        unset="the labelled test images of --dataset",
-    )
     method: str = setting(
         "cueco",
         one_of(*METHODS),
@@ -203,6 +196,13 @@ class RunFields:
         "keep this share of the training images out and score on them, not on the test split: for "
         "choosing options",
         metavar="SHARE",
+    )
+    eval_dataset: str | None = _data(
+        None,
+        rule(_names_a_dataset, f"one of {', '.join(DATASETS)}"),
+        "a labelled set to score on where --dataset has no labels; never trained on",
+        metavar="NAME",
+        unset="the labelled test images of --dataset",
     )
     # On an H200, ResNet-18: 37,000 images/s in mixed_bfloat16, 27,600 in float32 with TF32.
     precision: str | None = _training(

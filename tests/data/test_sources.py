@@ -26,6 +26,7 @@ from cueco_tf.data.splits import DataError
 from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.running import checkpoints
 from cueco_tf.settings.choices import dataset_named
+from cueco_tf.settings.run import RunConfig
 from pipelines import embed, evaluate
 from pipelines.reporting.thumbnails import NamedPictures
 
@@ -386,6 +387,25 @@ def test_what_cannot_be_used_is_refused_in_a_line_before_anything_is_made(
     with pytest.raises(DataError, match=r"no room for the images.* Choose another --data-dir"):
         write_parquet(places / "good.parquet", pictures)
         data.load(f"parquet:{places}/good.parquet")
+
+
+def test_a_run_is_scored_on_its_own_set_or_on_a_labelled_one_beside_it(places, tmp_path):
+    bare = data.load(places["folder"], image_size=16, labels="none")
+
+    def scored(images, **given):
+        config = RunConfig.for_dataset(places["folder"], image_size=16, **given)
+        return data.scored_for(config, images)
+
+    assert scored(bare) is bare
+    other = scored(bare, eval_dataset=places["tar"])
+    assert other.train.image_size == 16 and other.class_names == CLASSES
+    with pytest.raises(
+        DataError, match=r"is for a set without labels, and folder:.* has 3 classes"
+    ):
+        scored(data.load(places["folder"], image_size=16), eval_dataset=places["tar"])
+    (tmp_path / "bare.txt").write_text("\n".join(bare.train.paths[:4]))
+    with pytest.raises(DataError, match=r"bare.txt has no labels, so --eval-dataset cannot be"):
+        scored(bare, eval_dataset=f"list:{tmp_path / 'bare.txt'}")
 
 
 def test_heic_is_read_where_its_extra_is_and_named_where_it_is_not(pictures, tmp_path):
