@@ -153,8 +153,9 @@ def lay_out(count, labels=None, splits=None, names=None):
 
 
 def check_names(labels, names, title):
-    """Raises ListingError for a class number, of `label_column`, that has no name."""
-    wrong = [label for label in labels if label is not None and not 0 <= label < len(names)]
+    """Raises ListingError for a label, of `label_column`, that is no number of a name."""
+    known = (label for label in labels if label is not None)
+    wrong = [label for label in known if not (isinstance(label, int) and label < len(names))]
     if wrong:
         raise ListingError(
             f"The labels of {title} should be below {len(names)}, the number of names. "

@@ -55,6 +55,7 @@ def read_list(file):
 def _rows(file, text):
     """The lines of a list as dicts of the columns that are used, without those of no path."""
     first = next(csv.reader([text.partition("\n")[0].rstrip("\r")]), [])
+    first = [name.strip() for name in first]
     if _PATH not in first:
         if file.suffix.lower() == ".csv":
             raise ListingError(
@@ -64,7 +65,7 @@ def _rows(file, text):
         return [{_PATH: line.rstrip("\r")} for line in text.split("\n") if line.strip()]
     used = [name for name in (_PATH, _LABEL, _SPLIT) if name in first]
     try:
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), first, strict=True))[1:]
     except csv.Error as error:
         raise ListingError(f"{file} cannot be read as CSV: {error}.") from error
     return [{name: row[name] or "" for name in used} for row in rows if row[_PATH]]

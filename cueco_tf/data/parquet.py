@@ -151,7 +151,7 @@ def _columns(file, schema):
         )
     label = _label(file, schema, features)
     names = features.get(label, {}).get("names")
-    return _Columns(binary[likely[0]], label, None if names is None else tuple(names))
+    return _Columns(binary[likely[0]], label, None if names is None else tuple(map(str, names)))
 
 
 def _label(file, schema, features):

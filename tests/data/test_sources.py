@@ -62,7 +62,7 @@ def write_folder(folder, pictures):
 def write_list(file, folder, pictures):
     with open(file, "w", newline="", encoding="utf-8-sig") as opened:
         rows = csv.writer(opened)  # CRLF, quotes where they are needed
-        rows.writerow(["label", "weight", "path"])
+        rows.writerow(["label", "weight", " path"])
         rows.writerows((title, 1, folder / title / name) for title, name, _ in pictures)
 
 
