@@ -19,6 +19,7 @@ from cueco_tf.process import command, fail, import_tensorflow
 from cueco_tf.running.checkpoints import CheckpointError, find
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.running.starting import check_sources
+from cueco_tf.settings.choices import PLACED
 from cueco_tf.settings.command_line import parse
 from cueco_tf.settings.config_file import from_dict, to_dict
 from cueco_tf.settings.fields import ConfigError
@@ -178,6 +179,8 @@ def _begin(request, held):
     if config is None:
         return None
     check_there(config.dataset, request.data_dir)
+    if config.eval_dataset is not None:
+        check_there(config.eval_dataset, request.data_dir)
     check_cache(request.cache)
     try:
         request.leave = held.enter_context(request.folder.own()).leave
@@ -234,7 +237,8 @@ def _finished(folder):
 
 def _slug(dataset):
     """A folder name for a data set: `folder:a/b` gives `a-b`."""
-    name = dataset.removeprefix("folder:").removeprefix("array:").removeprefix("tfds:")
+    kind, _, rest = dataset.partition(":")
+    name = rest if kind in PLACED else dataset
     return "".join(c if c.isalnum() else "-" for c in name).strip("-") or "run"
 
 

@@ -62,8 +62,8 @@ def add_data_dir(parser):
     parser.add_argument(
         "--data-dir",
         metavar="DIR",
-        help="where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR, else "
-        "~/tensorflow_datasets)",
+        help="where TensorFlow Datasets keeps its sets, and images of Parquet are copied to "
+        "(default: $TFDS_DATA_DIR, else ~/tensorflow_datasets)",
     )
 
 

@@ -57,7 +57,11 @@ def build_parser():
     parser = parser_of("evaluate", _DESCRIPTION, _EPILOG)
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder")
     parser.add_argument("--embeddings", metavar="FILE.npz", help="score these features instead")
-    parser.add_argument("--dataset", metavar="NAME", help="default: the run's own")
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="default: the run's --eval-dataset or, without one, its own",
+    )
     parser.add_argument(
         "--labels",
         choices=LABELS,
@@ -177,7 +181,7 @@ def _task_of_run(options):
     """What scores a run, once all that is quickly checked has been."""
     folder = RunFolder(Path(options.run))
     config = folder.read_config()
-    dataset = dataset_named(options.dataset) if options.dataset else config.dataset
+    dataset = dataset_named(options.dataset or config.eval_dataset or config.dataset)
     _check_dataset(config, dataset, options.labels)
     folder.check_begun()
     check_there(dataset, options.data_dir)

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = names_of(
         "load": "sets",
         "load_for": "sets",
         "reading_of": "sets",
+        "scored_for": "sets",
         "Reading": "image_files",
         "ArraySplit": "splits",
         "DataError": "splits",

@@ -1,4 +1,4 @@
-"""A folder of images as a data set."""
+"""Images in folders, or named one by one, as a data set."""
 
 import dataclasses
 import warnings
@@ -9,19 +9,19 @@ from sklearn.model_selection import train_test_split
 
 from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.data.layout import lay_out
-from cueco_tf.data.scan import scan
+from cueco_tf.data.scan import find, look_into
 from cueco_tf.data.splits import LARGE_SIZE, SMALL, DataError, FileSplit, ImageSet
 from cueco_tf.data.tally import printable, some
 
 _TEST_SHARE = 0.2
 
 
-def load_folder(name, folder, image_size, labels, reading):
-    """Loads a folder of images, and prints what was taken from it and what was left.
+def load_folder(name, folders, image_size, labels, reading):
+    """Loads folders of images as one set, and prints what was taken from them and what was left.
 
     Args:
         name: what the user calls the set.
-        folder: path.
+        folders: paths, one or more.
         image_size: integer, the height and width to train at, or None for the native size.
         labels: `"folders"`, `"none"` or None, as in `sets.load`.
         reading: `Reading`.
@@ -30,26 +30,52 @@ def load_folder(name, folder, image_size, labels, reading):
         `ImageSet`. Where the labels are known and no folder is a test split, a fifth is held out.
 
     Raises:
-        DataError: for a folder that is not there or holds fewer than two images, or one without
-            the classes that are asked for.
+        DataError: for a folder that is not there, where there are fewer than two images, or not the
+            classes that are asked for.
     """
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}. Give an existing one: folder:PATH.")
-    found = scan(folder, reading)
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise DataError(f"There is no folder {folder}. Give an existing one: folder:PATH.")
+    found, _ = look_into(find(*folders), reading)
+    title = ",".join(map(str, folders))
     try:
         layout = lay_out(found.parts_below(), labels)
     except ValueError as error:
-        raise DataError(f"{folder}: {error}") from error
+        raise DataError(f"{title}: {error}") from error
+    where = f"{title} and the folders below {'it' if len(folders) == 1 else 'them'}"
+    return _image_set(name, where, found, layout, image_size, reading)
+
+
+def load_listing(name, listing, image_size, reading):
+    """Loads images that are named one by one, as `load_folder` does those of folders.
+
+    Args:
+        name, image_size, reading: as in `load_folder`.
+        listing: `columns.Listing`.
+
+    Returns:
+        `ImageSet`. Where the labels are known and no split is a test split, a fifth is held out.
+
+    Raises:
+        DataError: where there are fewer than two images.
+    """
+    found, kept = look_into(listing.scan(), reading)
+    return _image_set(name, listing.title, found, listing.layout(kept), image_size, reading)
+
+
+def _image_set(name, where, found, layout, image_size, reading):
+    """The set of images of which it is known what they are for."""
     taken = _taken(found, layout)
     for line in taken.lines():
         print(line)
     if len(layout.train) < 2:
         number = "A single readable image" if len(layout.train) else "No readable image"
-        raise DataError(f"{number} in {folder} and the folders below it.")
+        raise DataError(f"{number} in {where}.")
     for used in found.used:
-        warning = used.warning(printable(folder), reading.range_of(used.bits))
+        title = ",".join(map(printable, found.places))
+        warning = used.warning(title, reading.range_of(used.bits))
         if warning:
-            warnings.warn(warning, stacklevel=4)
+            warnings.warn(warning, stacklevel=5)
     whole = FileSplit.of(found, layout.labels, image_size or _native_size(taken), reading)
     train, test = layout.train, layout.test
     if layout.labels is None:

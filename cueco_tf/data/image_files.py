@@ -9,12 +9,13 @@ import contextlib
 import dataclasses
 import math
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cueco_tf.data.formats import open_image
+from cueco_tf.data.members import state
 from cueco_tf.data.pillow_limit import PILLOWS_LIMIT
 from cueco_tf.data.pixels import to_eight_bits
 from cueco_tf.settings.run_fields import RunFields
@@ -153,16 +154,16 @@ def _opened(path, reading):
     its pixels."""
     with PILLOWS_LIMIT.of(int(reading.max_megapixels * 1e6)):
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 yield image, _bits(image)
         except Image.DecompressionBombError as error:
             raise ValueError(
                 f"more than {reading.max_megapixels:g} megapixels, the limit of --max-megapixels"
             ) from error
         except UnidentifiedImageError as error:
-            if Path(path).stat().st_size == 0:
+            if state(path).size == 0:
                 raise ValueError("the file is empty") from error
-            raise
+            raise UnidentifiedImageError(f"cannot identify image file {str(path)!r}") from error
 
 
 def _upright_size(image):

@@ -18,8 +18,8 @@ import numpy as np
 
 from cueco_tf.data.labels import UNLABELLED
 
-_TRAIN = {"train", "training"}
-_TEST = ("test", "testing", "val", "valid", "validation")  # the first that can be scored is
+TRAIN = {"train", "training"}
+TEST = ("test", "testing", "val", "valid", "validation")  # the first that can be scored is
 _PICTURES = {"image", "images", "img", "imgs", "jpegimages"}
 _ANSWERS = {
     "annotation",
@@ -72,7 +72,7 @@ def lay_out(parts, asked=None):
         return Layout(top.index)
     names = {name.lower() for name in top.present()}
     layout = None
-    if names & _TRAIN and names & set(_TEST) and names <= _TRAIN | set(_TEST):
+    if names & TRAIN and names & set(TEST) and names <= TRAIN | set(TEST):
         layout = _splits(top, second, asked)
     return layout or _whole(top, asked)
 
@@ -177,7 +177,7 @@ def _classes(level, asked):
 def _splits(top, second, asked):
     """The layout of `train` beside `val` or `test`; None where classes are asked for, and lie
     not below these."""
-    in_train = top.lies_in(_TRAIN) | (top.folder < 0)
+    in_train = top.lies_in(TRAIN) | (top.folder < 0)
     train = second.where(in_train)
     layout = _without_answers(train, asked)
     labels, names = _classes(train, asked)
@@ -194,7 +194,7 @@ def _splits(top, second, asked):
     known[train.index] = labels
     layout = Layout(train.index, None, known, names)
     layout.meaning = f"{title}/ has {len(names):,} classes"
-    for name in sorted(rest.present(), key=lambda name: _TEST.index(name.lower())):
+    for name in sorted(rest.present(), key=lambda name: TEST.index(name.lower())):
         part = second.where(top.lies_in({name.lower()}))
         number = {each: i for i, each in enumerate(names)}
         of_folder = [number.get(each, UNLABELLED) for each in part.names] + [UNLABELLED]

@@ -13,6 +13,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from cueco_tf.settings.choices import LISTINGS, folders_in
+
 _TFDS_NAMES = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet100": "imagenet2012"}
 _PREPARED = ("dataset_info.json", "*/dataset_info.json", "*/*/dataset_info.json")
 _PATIENCE = 1.5  # seconds for a host to answer
@@ -31,13 +33,16 @@ def check_there(dataset, data_dir=None):
             place.
 
     Raises:
-        MissingError: for a folder that is not there or empty, or a set of TensorFlow Datasets that
-            is not there and cannot be downloaded.
+        MissingError: for a folder that is not there or empty, a list or archives without images, or
+            a set of TensorFlow Datasets that is not there and cannot be downloaded.
     """
     kind, _, rest = dataset.partition(":")
     name = rest if kind == "tfds" else _TFDS_NAMES.get(dataset)
     if kind == "folder" and rest:
-        _check_folder(Path(rest).expanduser())
+        for folder in folders_in(rest):
+            _check_folder(folder)
+    elif kind in LISTINGS and rest:
+        _check_listing(kind, rest)
     elif kind == "array" and not Path(rest).expanduser().is_file():
         raise MissingError(f"There is no file {rest}. Give one of NumPy: array:FILE.npy or .npz.")
     elif name:
@@ -54,6 +59,17 @@ def _check_folder(folder):
             raise MissingError(f"The folder {folder} is empty. Give one with images: folder:PATH.")
     except OSError as error:
         raise MissingError(f"{folder} cannot be read: {error.strerror}.") from error
+
+
+def _check_listing(kind, rest):
+    # Imported here, for all that reads images takes a while, and most sets do without.
+    from cueco_tf.data.columns import ListingError
+    from cueco_tf.data.listings import check_listing
+
+    try:
+        check_listing(kind, rest)
+    except ListingError as error:
+        raise MissingError(str(error)) from error
 
 
 def _check_tfds(dataset, name, data_dir):

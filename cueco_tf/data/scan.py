@@ -1,22 +1,24 @@
-"""What is taken from a folder of images, what is left and why. No TensorFlow.
+"""What is taken from folders of images, what is left and why. No TensorFlow.
 
 Training, evaluation, reports and embedding all find files through this one module, and say what it
-found in the same two lines.
+found in the same lines.
 """
 
 import collections
 import concurrent.futures
 import dataclasses
+import itertools
 import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
+from cueco_tf.data.formats import suffixes
 from cueco_tf.data.image_files import AS_STORED, WORKERS, Look, examine, reason
 from cueco_tf.data.pixels import Used
-from cueco_tf.data.tally import Left, listed, one_line, printable
+from cueco_tf.data.taken import Scan, as_array
+from cueco_tf.data.tally import Left, printable
 
 # Made by systems and programs beside the images, not by those who keep them; in lower case.
 _SERVICE = {
@@ -34,76 +36,35 @@ _SERVICE = {
 _AT_ONCE = 4096  # files that wait to be looked into
 
 
-@dataclasses.dataclass
-class Scan:
-    """The images of a folder.
-
-    `paths` is an `(n,)` array of strings, each as long as it is, in the order of their parts;
-    `sizes` int32 `(n, 2)`, width and height, or None before they are looked into; `left` a `Left`;
-    `used` a list of `Used`, by bits; `meaning` says in words what the sub-folders are taken for.
-    """
-
-    folder: Path
-    paths: np.ndarray
-    left: Left
-    sizes: np.ndarray | None = None
-    used: tuple = ()
-    meaning: str = ""
-
-    def __len__(self):
-        return len(self.paths)
-
-    def lines(self):
-        """What was taken and what was left, in two lines."""
-        meaning = self.meaning and f"; {self.meaning}"
-        taken = f"{len(self):,} ({listed(self._suffixes())}){meaning}"
-        return (
-            one_line(f"Images of {printable(self.folder)}: {taken}"),
-            one_line(f"Left out: {self.left}"),
-        )
-
-    def record(self):
-        """The same for JSON."""
-        return {
-            "folder": printable(self.folder),
-            "taken": len(self),
-            "suffixes": self._suffixes(),
-            "sub_folders": self.meaning,
-            "left": self.left.reasons,
-        }
-
-    def take(self, chosen):
-        """The images at an index array."""
-        sizes = None if self.sizes is None else self.sizes[chosen]
-        return dataclasses.replace(self, paths=self.paths[chosen], sizes=sizes)
-
-    def parts_below(self):
-        """For each image, the names of the folders between this one and it, and its own."""
-        depth = len(self.folder.parts)
-        return (Path(path).parts[depth:] for path in self.paths)
-
-    def _suffixes(self):
-        return dict(collections.Counter(Path(path).suffix.lower() for path in self.paths))
-
-
-def find(folder):
-    """Finds the image files of a folder and the folders below it, by their names.
+def find(*folders):
+    """Finds the image files of folders and the folders below them, by their names.
 
     Links to folders are followed, each folder once. Hidden files and folders and those that systems
-    make are left, as is what has no suffix of an image format.
+    make are left, as is what has no suffix of an image format. An image that several of the folders
+    lead to is taken from the first.
 
     Args:
-        folder: path.
+        *folders: paths.
 
     Returns:
         `Scan`, without sizes.
     """
-    folder, left = Path(folder), Left()
-    formats = {
-        suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN
-    }
-    paths = []
-    for entry in _files(str(folder), left):
+    left, found, seen, taken = Left(), [], set(), set()
+    for folder in folders:
+        paths = _images(folder, left, seen)
+        if len(folders) > 1:
+            paths = _not_taken(paths, taken, left)
+        found.append(paths)
+    place = np.repeat(np.arange(len(folders), dtype=np.int32), list(map(len, found)))
+    return Scan(
+        tuple(map(Path, folders)), as_array(itertools.chain(*found), len(place)), left, place
+    )
+
+
+def _images(folder, left, seen):
+    """The paths of a folder's images, sorted."""
+    formats, paths = suffixes(), []
+    for entry in _files(str(Path(folder)), left, seen):
         suffix = Path(entry.name).suffix.lower()
         if entry.name.startswith("."):
             left.add("hidden files", printable(entry.name))
@@ -114,24 +75,30 @@ def find(folder):
     paths.sort()  # part by part, for no other character comes before this one
     for i, path in enumerate(paths):  # in place: keys beside a million paths cost 100 MB
         paths[i] = path.replace("\0", os.sep)
-    return Scan(folder, _as_array(paths), left)
+    return paths
 
 
-def _as_array(paths):
-    """Strings as an array of objects: one long path does not widen the others."""
-    array = np.empty(len(paths), object)
-    array[:] = paths
-    return array
+def _not_taken(paths, taken, left):
+    """The paths of files that none before leads to; `taken` holds what all of them lead to."""
+    new = []
+    for path in paths:
+        real = os.path.realpath(path)
+        if real in taken:
+            left.add("images that are taken already", printable(Path(path).name))
+        else:
+            taken.add(real)
+            new.append(path)
+    return new
 
 
-def _files(root, left):
-    """Yields the directory entries of all files.
+def _files(root, left, seen):
+    """Yields the directory entries of all files in folders that are not yet among those `seen`.
 
     What lies in the folder itself comes before what is linked into it, so that a link to a folder
     that is there anyway adds nothing.
     """
     above = {_identity(parent) for parent in Path(root).resolve().parents}
-    seen, folders, links = set(), [root], collections.deque()
+    folders, links = [root], collections.deque()
     while folders or links:
         folder = folders.pop() if folders else links.popleft()
         try:
@@ -173,19 +140,24 @@ def _identity(folder):
 
 
 def scan(folder, reading=AS_STORED):
-    """Finds the images in a folder and looks into each.
+    """Finds the images in a folder and looks into each: `look_into` what `find` finds."""
+    return look_into(find(folder), reading)[0]
+
+
+def look_into(found, reading=AS_STORED):
+    """Looks into each image.
 
     Every file is decoded once, a JPEG at an eighth of its size, so that damaged ones are known
     before training.
 
     Args:
-        folder: path.
+        found: `Scan`.
         reading: `Reading`.
 
     Returns:
-        `Scan`, with sizes.
+        `(found, kept)`: the `Scan`, with sizes, of those that can be read; and which those are, an
+        index array.
     """
-    found = find(folder)
     sizes = np.zeros((len(found), 2), np.int32)
     used = {bits: Used(bits) for bits in (8, 16, 32)}
     for i, look in enumerate(_looks(found, reading)):
@@ -195,7 +167,8 @@ def scan(folder, reading=AS_STORED):
         else:
             found.left.add("unreadable", f"{printable(Path(found.paths[i]).name)}: {look}")
     found = dataclasses.replace(found, sizes=sizes, used=tuple(used.values()))
-    return found.take(np.flatnonzero(sizes[:, 0]))
+    kept = np.flatnonzero(sizes[:, 0])
+    return found.take(kept), kept
 
 
 def _looks(found, reading):

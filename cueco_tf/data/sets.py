@@ -1,4 +1,4 @@
-"""Data sets: the built-in ones, `folder:PATH`, `array:FILE` and `tfds:NAME`.
+"""Data sets: the built-in ones, and those by kind and place, such as `folder:PATH`.
 
 A data set is a training split and, where there are labels, a test split. A split is either one
 array in memory (small images) or a list of files that are decoded as they stream (large ones);
@@ -13,12 +13,14 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from cueco_tf.data.arrays import load_array
-from cueco_tf.data.folders import load_folder
+from cueco_tf.data.columns import ListingError
+from cueco_tf.data.folders import load_folder, load_listing
 from cueco_tf.data.image_files import AS_STORED, Reading
 from cueco_tf.data.labels import UNLABELLED
+from cueco_tf.data.listings import open_listing
 from cueco_tf.data.splits import DataError, ImageSet, array_split
 from cueco_tf.data.tfds import imagenet100_classes, load_tfds
-from cueco_tf.settings.choices import DATASETS, dataset_named
+from cueco_tf.settings.choices import DATASETS, LISTINGS, dataset_named, folders_in
 
 _TEST_SHARE = 0.2
 
@@ -28,11 +30,15 @@ def load(name, data_dir=None, image_size=None, holdout=0.0, labels=None, reading
 
     Args:
         name: one of `DATASETS`. `folder:PATH` takes images of any size and format at any
-            depth; `cueco_tf.data.layout` says when its sub-folders are classes or splits.
-            `array:FILE` holds images, and labels if there are any (`cueco_tf.data.arrays`).
-            `tfds:NAME` is any TensorFlow Datasets set with an `image` feature.
-        data_dir: where TensorFlow Datasets keeps its sets; beats the environment's
-            `TFDS_DATA_DIR`, which beats `~/tensorflow_datasets`. Empty means unset.
+            depth; `cueco_tf.data.layout` says when its sub-folders are classes or splits. Several
+            folders have commas between them. `list:FILE`, `parquet:GLOB` and `tar:GLOB` name
+            images one by one, with labels and splits if there are any (`cueco_tf.data.lists`,
+            `parquet`, `tars`). `array:FILE` holds images, and labels if there are any
+            (`cueco_tf.data.arrays`). `tfds:NAME` is any TensorFlow Datasets set with an `image`
+            feature.
+        data_dir: where TensorFlow Datasets keeps its sets, and the images of Parquet files are
+            copied to; beats the environment's `TFDS_DATA_DIR`, which beats
+            `~/tensorflow_datasets`. Empty means unset.
         image_size: integer, the height and width to train at, or None for the native size (224 for
             images above 64 pixels).
         holdout: float in [0, 1): a part of the training split, drawn once and for all, that takes
@@ -63,7 +69,13 @@ def _load(name, data_dir, image_size, labels, reading):
         classes = imagenet100_classes()
         return load_tfds(name, "imagenet2012", data_dir, image_size, classes, reading)
     if kind == "folder" and rest:
-        return load_folder(name, Path(rest).expanduser(), image_size, labels, reading)
+        return load_folder(name, folders_in(rest), image_size, labels, reading)
+    if kind in LISTINGS and rest:
+        try:
+            listing = open_listing(kind, rest, data_dir)
+        except ListingError as error:
+            raise DataError(str(error)) from error
+        return load_listing(name, listing, image_size, reading)
     if kind == "array" and rest:
         return load_array(name, Path(rest).expanduser(), image_size, reading)
     if kind == "tfds" and rest:
@@ -107,6 +119,38 @@ def load_for(config, data_dir=None):
             f"images and classes, but other files or labels. Restore it, or train a new run."
         )
     return images
+
+
+def scored_for(config, images, data_dir=None):
+    """The data set that a run is scored on: its own, or its `eval_dataset`.
+
+    Args:
+        config: the run's resolved `RunConfig`.
+        images: what `load_for` returned.
+        data_dir: as in `load`.
+
+    Returns:
+        `ImageSet`; without a test split only where the run's own has no labels.
+
+    Raises:
+        DataError: as in `load`, for an `eval_dataset` without labels, or one beside labels of the
+            run's own set.
+    """
+    if config.eval_dataset is None:
+        return images
+    if images.num_classes is not None:
+        raise DataError(
+            f"--eval-dataset is for a set without labels, and {config.dataset} has "
+            f"{images.num_classes:,} classes, by which runs are scored. Leave it out, or score "
+            f"afterwards: python -m pipelines.evaluate RUN --dataset {config.eval_dataset}"
+        )
+    how = dict(image_size=config.image_size, reading=reading_of(config))
+    scored = load(config.eval_dataset, data_dir, **how)
+    if scored.test is None:
+        raise DataError(
+            f"{config.eval_dataset} has no labels, so --eval-dataset cannot be scored on it."
+        )
+    return scored
 
 
 def reading_of(config):

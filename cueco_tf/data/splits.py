@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import math
 import os
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +17,8 @@ from cueco_tf.data import image_files, order, views
 from cueco_tf.data.copies import NO_COPIES, Copies
 from cueco_tf.data.decoding import Decoder
 from cueco_tf.data.labels import UNLABELLED
-from cueco_tf.data.scan import Scan
+from cueco_tf.data.members import state
+from cueco_tf.data.taken import Scan
 
 SMALL = 64  # pixels: up to here a set of arrays is held in memory, above it is streamed
 LARGE_SIZE = 224  # the size to train at above it, unless told otherwise
@@ -91,10 +91,11 @@ class ArraySplit(_Split):
 class FileSplit(_Split):
     """Images on disk.
 
-    `paths` is an `(n,)` array of strings, each as long as it is, `aspects` float32 `(n,)` (height
-    over width), `labels` int32 `(n,)`, -1 where unknown, or None, `image_size` the height and width
-    to train at, `copy_size` those of the square that an image is brought to before views are cut
-    out of it, `reading` how files become pixels, `copies` where what was decoded is kept.
+    `paths` is an `(n,)` array of strings, each as long as it is, or of `Member`s of other files,
+    `aspects` float32 `(n,)` (height over width), `labels` int32 `(n,)`, -1 where unknown, or None,
+    `image_size` the height and width to train at, `copy_size` those of the square that an image is
+    brought to before views are cut out of it, `reading` how files become pixels, `copies` where
+    what was decoded is kept.
     """
 
     paths: np.ndarray
@@ -120,11 +121,12 @@ class FileSplit(_Split):
     def fingerprint(self):
         """A hash of the files' names below their common folder, sizes in bytes, and labels."""
         # What the first and the last have in common all have, and it takes no list of all parts.
-        root = os.path.commonpath([min(self.paths), max(self.paths)])
+        ends = (end(map(os.path.abspath, self.paths)) for end in (min, max))
+        root = os.path.commonpath(ends)
         labels = [None] * len(self) if self.labels is None else self.labels.tolist()
         digest = hashlib.sha256()
         for path, label in zip(self.paths, labels, strict=True):
-            known = (os.path.relpath(path, root), Path(path).stat().st_size, label)
+            known = (os.path.relpath(path, root), state(path).size, label)
             digest.update(f"{known}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
@@ -133,8 +135,7 @@ class FileSplit(_Split):
         files are read."""
         digest = hashlib.sha256(f"{self.reading}\n".encode())
         for path in self.paths:
-            state = Path(path).stat()
-            known = (path, state.st_size, state.st_mtime_ns)
+            known = (str(path), *state(path))
             digest.update(f"{known}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 

@@ -3,6 +3,8 @@
 import itertools
 import os
 
+from cueco_tf.data.formats import EXTRAS
+
 _NAMED, _KEPT = 3, 10  # examples that are named in a line, and that are kept
 _LISTED = 6  # suffixes that a line names
 _DIFFERENT, _LONGEST = 50, 16  # suffixes that are counted each; their letters
@@ -27,10 +29,10 @@ class Left:
         if example is not None and len(known["examples"]) < _KEPT:
             known["examples"].append(example)
 
-    def add_suffix(self, suffix, example):
-        """Counts a file that is left for its suffix, of which there may be any number."""
+    def add_suffix(self, suffix, example, count=1):
+        """Counts files that are left for their suffix, of which there may be any number."""
         rare = suffix not in self.reasons and len(self.reasons) >= _DIFFERENT
-        self.add("other suffixes" if rare or len(suffix) > _LONGEST else suffix, example)
+        self.add("other suffixes" if rare or len(suffix) > _LONGEST else suffix, example, count)
 
     def counts(self):
         """How often each reason is one: a dict, small however many files there are."""
@@ -43,8 +45,12 @@ class Left:
             for why, each in self.reasons.items()
             if why not in suffixes
         ]
-        if suffixes:
-            counts = {why: each["count"] for why, each in suffixes.items()}
+        counts = {why: each["count"] for why, each in suffixes.items()}
+        extra = {suffix: counts.pop(suffix) for suffix in EXTRAS if suffix in counts}
+        if extra:
+            how = ", ".join(sorted({EXTRAS[suffix] for suffix in extra}))
+            parts.append(f"{listed(extra)} (read with: python -m pip install 'cueco-tf[{how}]')")
+        if counts:
             parts.append(f"{listed(counts)} (no image format that is read here)")
         return "; ".join(parts) or "nothing"
 

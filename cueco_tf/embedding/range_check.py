@@ -26,7 +26,7 @@ def range_warnings(source):
     for i in np.linspace(0, len(source) - 1, count).astype(int):
         if isinstance(source, FileSource):
             with contextlib.suppress(Exception):  # what cannot be read is told when it is embedded
-                look = examine(source.name(i), reading)
+                look = examine(source.paths[i], reading)
                 used[look.bits].add(look.low, look.high)
         else:
             pixels = source.load([i])[0]

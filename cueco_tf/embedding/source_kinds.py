@@ -9,12 +9,11 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from cueco_tf.data import image_files
-from cueco_tf.data.scan import Scan
+from cueco_tf.data import image_files, members
+from cueco_tf.data.taken import Scan
 from cueco_tf.embedding.tables import STATE_DTYPE
 
 _NAMES_AT_ONCE = 65_536
@@ -30,7 +29,7 @@ class FileSource:
     """Image files, cut to their central square.
 
     Args:
-        paths: sequence of strings.
+        paths: sequence of strings, or of `Member`s of other files.
         image_size: integer.
         crop: float in (0, 1].
         reading: `Reading`. Defaults to pixels as they are stored.
@@ -67,10 +66,10 @@ class FileSource:
         digest = hashlib.sha256(f"{self.image_size} {self.crop} {self.reading}".encode())
         for path in self.paths:
             try:
-                state = Path(path).stat()
+                state = members.state(path)
             except OSError:
-                state = None
-            known = (path, state and state.st_size, state and state.st_mtime_ns)
+                state = (None, None)
+            known = (str(path), *state)
             digest.update(repr(known).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
@@ -88,12 +87,11 @@ class FileSource:
         states = np.zeros(len(numbers), STATE_DTYPE)
         for row, i in enumerate(numbers):
             try:
-                state = Path(self.paths[i]).stat()
+                state = members.state(self.paths[i])
                 if hashes:
-                    with open(self.paths[i], "rb") as file:
-                        digest = hashlib.file_digest(file, _new_hash).digest()
+                    digest = members.digest(self.paths[i], _new_hash)
                     states["hashes"][row] = np.frombuffer(digest, np.uint8)
-                states["sizes"][row], states["mtimes_ns"][row] = state.st_size, state.st_mtime_ns
+                states["sizes"][row], states["mtimes_ns"][row] = state
             except (OSError, ValueError):
                 states["sizes"][row] = -1
         return states

@@ -1,4 +1,4 @@
-"""Where images to embed come from: a folder, a list of paths, an `.npy` array, a data set.
+"""Where images to embed come from: folders, a list, archives, an `.npy` array, a data set.
 
 TensorFlow is imported only where a data set is asked for by its name.
 """
@@ -6,10 +6,14 @@ TensorFlow is imported only where a data set is asked for by its name.
 from pathlib import Path
 
 from cueco_tf.data import image_files
+from cueco_tf.data.columns import ListingError
+from cueco_tf.data.listings import open_listing
+from cueco_tf.data.lists import read_list
 from cueco_tf.data.presence import MissingError, check_there
 from cueco_tf.data.scan import find
 from cueco_tf.embedding.source_kinds import ArrayFile, DatasetArray, FileSource, SourceError
 from cueco_tf.process import import_tensorflow
+from cueco_tf.settings.choices import LISTINGS, dataset_named, folders_in
 from cueco_tf.settings.presets import PRESETS
 
 
@@ -19,11 +23,13 @@ def open_source(
     """Finds out what a source is.
 
     Args:
-        source: path of a folder, of a text file with a path a line, or of an `.npy` array, uint8
-            `(n, image_size, image_size, 3)`; else the name of a data set, as in training.
+        source: path of a folder, or several with commas between them; of a list (`data.lists`); of
+            an `.npy` array, uint8 `(n, image_size, image_size, 3)`; `parquet:GLOB` or `tar:GLOB`;
+            else the name of a data set, as in training.
         image_size: integer, the height and width that the encoder takes.
         crop: float in (0, 1], the share of an image file's shorter side that is kept.
-        data_dir: where TensorFlow Datasets keeps its sets, or None.
+        data_dir: where TensorFlow Datasets keeps its sets, and images of Parquet are copied to, or
+            None.
         split: `"train"`, `"test"` or None (test where there is one), of a data set.
         reading: `Reading` of image files.
 
@@ -34,41 +40,44 @@ def open_source(
         SourceError: for anything else, or an array of another shape.
     """
     path = Path(source)
-    kind = source.partition(":")[0]
-    if not path.exists() and kind in PRESETS:
+    kind, _, rest = ("", "", "") if path.exists() else dataset_named(source).partition(":")
+    if path.is_file() and path.suffix.lower() in (".parquet", ".tar"):
+        kind, rest = path.suffix.lower()[1:], source
+    if kind in PRESETS and kind not in LISTINGS and source.startswith(kind):
         return _open_dataset(source, image_size, crop, data_dir, split, reading)
-    if split is not None and path.exists():
+    if split is not None:
         raise SourceError(
-            f"--split is of a data set by its name, and {path} is none. Leave it out."
+            f"--split is of a data set by its name, and {source} is none. Leave it out."
         )
-    if path.is_dir():
-        found = find(path)
-        if not len(found):
-            raise SourceError(
-                f"There is no image file in {path} or the folders below it. Left out: {found.left}"
-            )
-        return FileSource(found.paths, image_size, crop, reading, found)
+    how = image_size, crop, reading
     if path.suffix.lower() == ".npy" and path.is_file():
         return ArrayFile(path, image_size)
-    if path.is_file():
-        return FileSource(_read_list(path), image_size, crop, reading)
+    if path.is_dir() or kind == "folder":
+        return _of_folders(folders_in(source), how)
+    try:
+        if kind in ("parquet", "tar") and rest:
+            listing = open_listing(kind, rest, data_dir)
+            return FileSource(listing.paths, *how, listing.scan())
+        if path.is_file() or (kind == "list" and rest):
+            file = path if path.is_file() else Path(rest).expanduser()
+            return FileSource(read_list(file).paths, *how)
+    except ListingError as error:
+        raise SourceError(str(error)) from error
     raise SourceError(
-        f"There is no {source}. Give a folder of images, a text file with a path a line, an .npy "
-        f"array, or one of the data sets {', '.join(PRESETS)}."
+        f"There is no {source}. Give a folder of images, a list of paths, an .npy array, "
+        f"parquet:GLOB, tar:GLOB, or one of the data sets {', '.join(PRESETS)}."
     )
 
 
-def _read_list(path):
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
+def _of_folders(folders, how):
+    found = find(*folders)
+    if not len(found):
+        one = len(folders) == 1
         raise SourceError(
-            f"{path} is no folder, no .npy array and no text in UTF-8 with a path a line."
-        ) from error
-    lines = [line.rstrip("\r") for line in lines if line.strip()]
-    if not lines:
-        raise SourceError(f"{path} is empty: it should hold the path of an image a line.")
-    return lines
+            f"There is no image file in {','.join(map(str, folders))} or the folders below "
+            f"{'it' if one else 'them'}. Left out: {found.left}"
+        )
+    return FileSource(found.paths, *how, found)
 
 
 def _open_dataset(name, image_size, crop, data_dir, split, reading):

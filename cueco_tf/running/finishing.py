@@ -14,12 +14,13 @@ _RAW_LIMIT = 5_000_000  # numbers in the training images
 _SUMMARISED = ("loss", "usage_entropy", "dead_clusters", *QUALITY)  # of the last epoch
 
 
-def finish(config, images, model, folder):
+def finish(config, images, scored, model, folder):
     """Saves the encoder and the clusters, scores them and prints the table.
 
     Args:
         config: the run's, resolved.
-        images: `ImageSet`.
+        images: `ImageSet` that it was trained on.
+        scored: `ImageSet` to score it on, such as the same.
         model: its method, trained.
         folder: `RunFolder`.
     """
@@ -28,14 +29,14 @@ def finish(config, images, model, folder):
     clusters = make_clusters(folder, model, images.train, config.seed)
     not_here = ("z_",) if model.directions() is not None else ("z_", "centroid_")
     scores = {name: None for name in SCORES if not name.startswith(not_here)}
-    if images.test is not None:
+    if scored.test is not None:
         print("Scoring the frozen features ...")
-        splits = (images.train, _SCORED_TRAIN), (images.test, _SCORED_TEST)
+        splits = (scored.train, _SCORED_TRAIN), (scored.test, _SCORED_TEST)
         train, test = (split.labelled().sample(most) for split, most in splits)
         try:
             scores |= scoring.score_clusters(model, test)
             scores |= scoring.score_network(encoder, train, test, config.seed)
-            if isinstance(images.train, data.ArraySplit) and images.train.images.size <= _RAW_LIMIT:
+            if isinstance(train, data.ArraySplit) and scored.train.images.size <= _RAW_LIMIT:
                 pixels = scoring.pixel_network(config.image_size)
                 raw = scoring.score_network(pixels, train, test, config.seed)
                 scores |= {f"raw_{name}": value for name, value in raw.items()}
@@ -45,9 +46,10 @@ def finish(config, images, model, folder):
     summary = scores | {
         "method": method_of(config)[0],
         "dataset": config.dataset,
+        **({"eval_dataset": config.eval_dataset} if config.eval_dataset else {}),
         "holdout": config.holdout,
         "epochs": config.epochs,
-        "num_classes": images.num_classes,
+        "num_classes": scored.num_classes,
         **clusters,
         **{name: last[name] for name in _SUMMARISED if last.get(name) is not None},
         **({"images": images.scan.record()} if images.scan else {}),

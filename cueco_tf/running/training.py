@@ -60,8 +60,8 @@ def train(config, folder, data_dir, cache, resume, workers, stop=None):
 
 def _train(config, images, folder, data_dir, resume, workers, stop):
     """Trains and scores on a data set."""
-    if config.train_images is None:  # else it is that of a run which was begun earlier
-        config = _completed(config, images, workers)
+    config = _completed(config, images, workers)
+    scored = _scored(config, images, data_dir, workers)
     begun = _begun(config, folder, workers)
     config, model = _build(config, begun, workers.strategy)
 
@@ -73,11 +73,11 @@ def _train(config, images, folder, data_dir, resume, workers, stop):
     if workers.count > 1:
         put_means_back = checkpoints.unpack(workers.share(checkpoints.pack(model)), model)
     if workers.is_chief:
-        _introduce(config, images, model, folder)
+        _introduce(config, images, scored, model, folder)
 
     with stop or StopSignal() as stop:
         progress = Progress(config)
-        callbacks = _callbacks(config, images, folder, progress, stop, workers)
+        callbacks = _callbacks(config, scored, folder, progress, stop, workers)
         if int(model.step.numpy()) % config.steps_per_epoch:
             callbacks.append(ResumedMeans(put_means_back))
         try:
@@ -95,7 +95,7 @@ def _train(config, images, folder, data_dir, resume, workers, stop):
                 if isinstance(callback, RunRecorder):  # Keras tells it nothing of an exception
                     callback.saver.settle()
     if workers.is_chief:
-        finish(config, images, model, folder)
+        finish(config, images, scored, model, folder)
     workers.leave()
     return 0
 
@@ -134,7 +134,9 @@ def _of_keras():
 
 
 def _completed(config, images, workers):
-    """The configuration of a new run with all that its data and devices decide."""
+    """The configuration with all that its data and devices decide."""
+    if config.train_images is not None:  # that of a run which was begun earlier
+        return config
     if config.jit and workers.strategy.num_replicas_in_sync > 1:
         raise ConfigError("jit", "off where several devices train a run", config.jit)
     config = config.resolve(len(images.train), images.train.image_size, images.num_classes)
@@ -171,6 +173,15 @@ def _load(config, data_dir, workers):
     return images
 
 
+def _scored(config, images, data_dir, workers):
+    """The data set that the run is scored on, which is the chief's work."""
+
+    def load():
+        return data.scored_for(config, images, data_dir) if workers.is_chief else images
+
+    return workers.agree(load, data.DataError)
+
+
 def _open(folder, config, model, resume, begun):
     """Makes the run folder, or loads the newest state in it into the model.
 
@@ -187,29 +198,30 @@ def _open(folder, config, model, resume, begun):
     return checkpoints.restore(folder.checkpoints, model)
 
 
-def _callbacks(config, images, folder, progress, stop, workers):
+def _callbacks(config, scored, folder, progress, stop, workers):
     """What watches and records the run: nearly all of it the chief's."""
     together = StopTogether(workers, stop.requested)
     if not workers.is_chief:
         return [together]
     every = max(1, config.epochs // _MONITORED)
-    if images.test is None:
-        samples = images.train.sample(_MONITOR_UNLABELLED), None
+    if scored.test is None:
+        samples = scored.train.sample(_MONITOR_UNLABELLED), None
     else:
-        splits = (images.train, _MONITOR_TRAIN), (images.test, _MONITOR_TEST)
+        splits = (scored.train, _MONITOR_TRAIN), (scored.test, _MONITOR_TEST)
         samples = [split.labelled().sample(most) for split, most in splits]
     monitor = Monitor(*samples, every, config.epochs)
     recorder = RunRecorder(folder, config, together.agreed)
     return [together, monitor, EpochLogs(folder.logs), recorder, progress]
 
 
-def _introduce(config, images, model, folder):
+def _introduce(config, images, scored, model, folder):
     """Prints what is about to happen."""
     for name, value in config.flat().items():
         print(f"  {name:22} {value}")
     encoder, head = model.encoder.count_params(), model.head.count_params()
     kind = "held-out" if config.holdout else "test"
-    test = "no labels" if images.test is None else f"{len(images.test)} {kind} images"
+    test = "no labels" if scored.test is None else f"{len(scored.test)} {kind} images"
+    test += "" if scored is images else f" of {scored.name}"
     print(
         f"{len(images.train)} training images, {test}; encoder {encoder:,} parameters, projection "
         f"head {head:,}; {config.epochs} epochs of {config.steps_per_epoch} steps, from step "

@@ -4,8 +4,14 @@ from pathlib import Path
 
 DATASETS = (
     *("digits", "cifar10", "cifar100", "imagenet100"),
-    *("folder:PATH", "array:FILE", "tfds:NAME"),
+    *("folder:PATH", "list:FILE", "parquet:GLOB", "tar:GLOB", "array:FILE", "tfds:NAME"),
 )
+PLACED = {name.partition(":")[0] for name in DATASETS if ":" in name}  # kinds with a place
+LISTINGS = ("list", "parquet", "tar")  # kinds of data sets that name their images one by one
+_KINDS = {
+    **{".npy": "array", ".npz": "array", ".parquet": "parquet", ".tar": "tar"},
+    **{".csv": "list", ".txt": "list"},
+}
 LABELS = ("folders", "none")  # what the sub-folders of folder:PATH are taken for
 ENCODERS = ("resnet10", "resnet18", "resnet34", "resnet50")
 OPTIMIZERS = ("sgd", "lars")
@@ -25,14 +31,24 @@ APPLICATIONS = (
 
 
 def dataset_named(text):
-    """The data set that a name stands for: a path of a folder, or of an .npy or .npz file, does
-    without `folder:` and `array:` where there is such a one and no set of that name."""
+    """The data set that a name stands for: the path of a folder, or of a file whose suffix says
+    what it is, does without its kind where there is such a one and no set of that name."""
     if not isinstance(text, str) or text in DATASETS or ":" in text or "\0" in text:
         return text
     try:
-        path = Path(text).expanduser()
-        if path.is_dir():
+        if all(folder.is_dir() for folder in folders_in(text)):
             return f"folder:{text}"
-        return f"array:{text}" if path.suffix in (".npy", ".npz") and path.is_file() else text
+        path = Path(text).expanduser()
+        kind = _KINDS.get(path.suffix.lower())
+        return f"{kind}:{text}" if kind and path.is_file() else text
     except (OSError, RuntimeError):  # no name of a file, or of a home
         return text
+
+
+def folders_in(text):
+    """The folders that a text names, as paths: one, or several with commas between them. A folder
+    that is there may have a comma in its name."""
+    whole = Path(text).expanduser()
+    if whole.is_dir() or "," not in text:
+        return (whole,)
+    return tuple(Path(part).expanduser() for part in text.split(",") if part) or (whole,)

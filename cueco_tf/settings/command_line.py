@@ -129,8 +129,8 @@ def _add_places(parser, groups):
     groups["data"].add_argument(
         "--data-dir",
         metavar="DIR",
-        help="where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR, else "
-        "~/tensorflow_datasets)",
+        help="where TensorFlow Datasets keeps its sets, and images of Parquet are copied to "
+        "(default: $TFDS_DATA_DIR, else ~/tensorflow_datasets)",
     )
     groups["data"].add_argument(
         "--cache",

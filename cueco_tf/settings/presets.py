@@ -25,6 +25,12 @@ PRESETS = {
     "imagenet100": dict(image_size=224, learning_rate=0.12),
     # python -m cueco_tf.train --dataset folder:PATH
     "folder": dict(),
+    # python -m cueco_tf.train --dataset list:FILE.csv
+    "list": dict(),
+    # python -m cueco_tf.train --dataset parquet:'DIR/*.parquet'
+    "parquet": dict(),
+    # python -m cueco_tf.train --dataset tar:'DIR/*.tar'
+    "tar": dict(),
     # python -m cueco_tf.train --dataset array:FILE.npz
     "array": dict(),
     # python -m cueco_tf.train --dataset tfds:NAME

@@ -6,14 +6,15 @@ Imports nothing heavy, so the command line can teach and refuse without TensorFl
 import dataclasses
 
 from cueco_tf.settings import encoders
-from cueco_tf.settings.choices import dataset_named
+from cueco_tf.settings.choices import LISTINGS, dataset_named
 from cueco_tf.settings.fields import ConfigError, check, convert, options_of
 from cueco_tf.settings.methods import class_of
 from cueco_tf.settings.presets import PRESETS
 from cueco_tf.settings.run_fields import RunFields
 
 _WIDTH = 64  # of a ResNet, as published
-_OF_KINDS = {"labels": ("folder",), "pixel_range": ("folder", "array")}  # of data sets
+# Kinds of data sets that an option is of.
+_OF_KINDS = {"labels": ("folder",), "pixel_range": ("folder", *LISTINGS, "array")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class RunConfig(RunFields):
         check(self, known)
         for name, kinds in _OF_KINDS.items():
             if known[name] is not None and self.dataset.partition(":")[0] not in kinds:
-                where = " or ".join(f"--dataset {kind}:" for kind in kinds)
+                where = ", ".join(f"--dataset {kind}:" for kind in kinds)
                 raise ConfigError(name, f"left out: it is of {where}", known[name])
         if self.width is not None and not encoders.is_resnet(self.encoder):
             raise ConfigError("width", "left out: it is of the ResNets", self.width)
@@ -65,6 +66,8 @@ class RunConfig(RunFields):
         kind = str(dataset).partition(":")[0]
         preset = PRESETS.get(kind, {}) | class_of(method).presets.get(kind, {})
         given = {name: value for name, value in given.items() if value is not None}
+        if "eval_dataset" in given:
+            given["eval_dataset"] = dataset_named(given["eval_dataset"])
         if not encoders.is_resnet(str(given.get("encoder", cls.encoder))):
             preset.pop("width", None)
         return cls(dataset=dataset, method=method, **_nested(method, preset | given))
@@ -77,8 +80,8 @@ class RunConfig(RunFields):
             ConfigError, TypeError: as `for_dataset`.
         """
         method = given.pop("method", self.method)
-        if "dataset" in given:
-            given["dataset"] = dataset_named(given["dataset"])
+        for name in {"dataset", "eval_dataset"} & given.keys():
+            given[name] = dataset_named(given[name])
         if not encoders.is_resnet(str(given.get("encoder", self.encoder))):
             given.setdefault("width", None)
         given = _nested(method, given)

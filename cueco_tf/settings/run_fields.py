@@ -4,7 +4,14 @@ import dataclasses
 import functools
 import math
 
-from cueco_tf.settings.choices import DATASETS, ENCODERS, LABELS, OPTIMIZERS, PRECISIONS
+from cueco_tf.settings.choices import (
+    DATASETS,
+    ENCODERS,
+    LABELS,
+    OPTIMIZERS,
+    PLACED,
+    PRECISIONS,
+)
 from cueco_tf.settings.encoders import ENCODER, FREEZE_EPOCHS, NO_WEIGHTS, WEIGHTS
 from cueco_tf.settings.fields import setting
 from cueco_tf.settings.methods import METHODS, MethodSettings
@@ -32,7 +39,7 @@ def _names_a_dataset(value):
     kind, _, rest = value.partition(":")
     if kind == "array" and not rest.lower().endswith((".npy", ".npz")):
         return False
-    return kind in PRESETS and bool(rest) == (kind in ("folder", "array", "tfds"))
+    return kind in PRESETS and bool(rest) == (kind in PLACED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +58,11 @@ class RunFields:
         dataclasses.MISSING,
         rule(_names_a_dataset, f"one of {', '.join(DATASETS)}"),
         "digits, cifar10, cifar100, imagenet100, folder:PATH (images at any depth; one sub-folder "
-        "a class counts as labels), array:FILE.npy (images), array:FILE.npz (the arrays images "
-        "and, if there are any, labels) or tfds:NAME (any TensorFlow Datasets image set)",
+        "a class counts as labels; several have commas between them), list:FILE (a path a line, or "
+        "CSV with the columns path and, if there are any, label and split), parquet:GLOB (image "
+        "bytes and labels as Hugging Face writes them), tar:GLOB (WebDataset), array:FILE.npy "
+        "(images), array:FILE.npz (the arrays images and, if there are any, labels) or tfds:NAME "
+        "(any TensorFlow Datasets image set)",
     )
     method: str = setting(
         "cueco",
@@ -100,8 +110,8 @@ class RunFields:
     pixel_range: tuple | None = _data(
         None,
         pair(lambda low, high: -math.inf < low < high < math.inf, "two numbers, LOW below HIGH"),
-        "which pixels are black and white in folder:PATH and array:FILE, such as 0 4095 for 12 "
-        "bits in files of 16; files of 8 bits keep theirs where HIGH is above 255",
+        "which pixels are black and white in image files and arrays, such as 0 4095 for 12 bits in "
+        "files of 16; files of 8 bits keep theirs where HIGH is above 255",
         metavar=("LOW", "HIGH"),
         unset="0 and the largest number of 8 or 16 bits",
     )
@@ -186,6 +196,13 @@ class RunFields:
         "keep this share of the training images out and score on them, not on the test split: for "
         "choosing options",
         metavar="SHARE",
+    )
+    eval_dataset: str | None = _data(
+        None,
+        rule(_names_a_dataset, f"one of {', '.join(DATASETS)}"),
+        "a labelled set to score on where --dataset has no labels; never trained on",
+        metavar="NAME",
+        unset="the labelled test images of --dataset",
     )
     # On an H200, ResNet-18: 37,000 images/s in mixed_bfloat16, 27,600 in float32 with TF32.
     precision: str | None = _training(

@@ -24,9 +24,11 @@ Pillow and tqdm, and no TensorFlow.
   python -m pipelines.embed exported/digits PHOTOS --update photos.npz
                                          embeds what is new or has changed and drops what is gone
 
-SOURCE is a folder (images at any depth), a text file with a path a line (relative to the current
-folder), an .npy array of uint8 images of the encoder's size, or, with TensorFlow installed, the
-name of a data set. Image files are turned upright, changed to RGB and cut to their central square.
+SOURCE is a folder (images at any depth), or several with commas between them; a text file with a
+path a line, or CSV with the column path (relative to the list's own folder); an .npy array of uint8
+images of the encoder's size; parquet:GLOB or tar:GLOB, as in training; or, with TensorFlow
+installed, the name of a data set. Image files are turned upright, changed to RGB and cut to their
+central square.
 
 FILE gets, in the order of the source: paths, embeddings (n, dim) float32, clusters (n,) int64,
 similarities (n,) float32 to the cluster's centroid. Images that cannot be read have no row; they

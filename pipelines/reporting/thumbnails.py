@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cueco_tf.data import image_files
+from cueco_tf.data.listings import image_named
 from cueco_tf.export.reading import cores, map_in_order
 
 LARGEST_SIDE = 64
@@ -30,10 +31,11 @@ class SplitPictures:
 
 
 class NamedPictures:
-    """Images by what a file of embeddings calls them: image files, and rows of `.npy` arrays.
+    """Images by what a file of embeddings calls them: image files, also within archives, and rows
+    of `.npy` arrays.
 
     Args:
-        names: strings, `(n,)`: paths, or PATH.npy#ROW.
+        names: strings, `(n,)`: paths, PATH.npy#ROW, or as `listings.image_named` takes them.
         reading: a dict, how files are read (`image_files.Reading`). Defaults to as they are stored.
     """
 
@@ -72,7 +74,8 @@ class NamedPictures:
             row = self._row(i)
             if row is not None:
                 return np.asarray(row)
-            return image_files.central_crop(self._names[i], side, 1.0, self._reading)
+            image = image_named(str(self._names[i]))
+            return image_files.central_crop(image, side, 1.0, self._reading)
         except Exception:  # a damaged file can make a decoder raise anything
             return None
 

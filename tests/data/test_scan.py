@@ -23,7 +23,7 @@ def put(*paths):
 
 
 def below(scan):
-    return [Path(path).relative_to(scan.folder).as_posix() for path in scan.paths]
+    return [Path(path).relative_to(scan.places[0]).as_posix() for path in scan.paths]
 
 
 def test_what_systems_and_programs_leave_is_no_class(tmp_path):
@@ -39,18 +39,18 @@ def test_what_systems_and_programs_leave_is_no_class(tmp_path):
 
 def test_files_that_are_left_are_named_by_suffix(tmp_path):
     put(tmp_path / "0.png", tmp_path / "1.JPG")
-    for name in ("2.HEIC", "3.heic", "4.NEF", "5.dcm", "list.csv", "IMG_0001", ".DS_Store"):
+    for name in ("2.NEF", "3.nef", "4.cr3", "5.dcm", "list.csv", "IMG_0001", ".DS_Store"):
         (tmp_path / name).write_bytes(b"no image")
     found = find(tmp_path)
     assert below(found) == ["0.png", "1.JPG"]
     counts = {why: each["count"] for why, each in found.left.reasons.items()}
     assert counts == {
-        **{".heic": 2, ".nef": 1, ".dcm": 1, ".csv": 1},
+        **{".nef": 2, ".cr3": 1, ".dcm": 1, ".csv": 1},
         **{"no suffix": 1, "hidden files": 1},
     }
     left = str(found.left)
     assert "no suffix: 1 (IMG_0001)" in left and "hidden files: 1 (.DS_Store)" in left
-    assert re.search(r"; 2 \.heic, 1 \.\w+, .* [(]no image format that is read here[)]$", left)
+    assert re.search(r"; 2 \.nef, 1 \.\w+, .* [(]no image format that is read here[)]$", left)
     for i in range(200):  # what is no suffix does not fill a page
         (tmp_path / f"part.{i:03}").touch()
     left = find(tmp_path).left
@@ -131,14 +131,14 @@ def test_what_cannot_be_read_is_left_with_its_reason(tmp_path):
 
 def test_the_record_is_what_the_lines_say(tmp_path):
     put(tmp_path / "a" / "0.png", tmp_path / "a" / "1.png", tmp_path / "b" / "0.png")
-    (tmp_path / "b" / "1.heic").write_bytes(b"")
+    (tmp_path / "b" / "1.nef").write_bytes(b"")
     images = data.load(f"folder:{tmp_path}")
     assert json.loads(json.dumps(images.scan.record())) == {
         "folder": str(tmp_path),
         "taken": 3,
         "suffixes": {".png": 3},
         "sub_folders": "its 2 sub-folders are classes",
-        "left": {".heic": {"count": 1, "examples": ["1.heic"]}},
+        "left": {".nef": {"count": 1, "examples": ["1.nef"]}},
     }
 
 

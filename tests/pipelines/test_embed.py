@@ -200,12 +200,13 @@ def test_unreadable_images_are_listed_and_cost_no_order(photos, digits_export, t
 
 def test_a_list_keeps_its_order_and_repetitions(photos, digits_export, tmp_path, monkeypatch):
     folder, _, _ = photos
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(tmp_path)
     listed = ["b-gray.png", "deep/d-cmyk.jpg", "b-gray.png", "gone.png", "a-plain.jpg"]
-    (tmp_path / "list.txt").write_text("\n".join(listed))
-    assert run(digits_export, tmp_path / "list.txt", "--output", tmp_path / "out.npz") == 3
+    listed = [os.path.relpath(folder / name) for name in listed]  # relative to the list's folder
+    Path("list.txt").write_text("\n".join(listed))
+    assert run(digits_export, "list.txt", "--output", "out.npz") == 3
     got = read(tmp_path / "out.npz")
-    assert list(got["paths"]) == [name for name in listed if name != "gone.png"]
+    assert list(got["paths"]) == [name for name in listed if "gone" not in name]
     np.testing.assert_array_equal(got["embeddings"][0], got["embeddings"][2])
     assert "gone.png,FileNotFoundError" in (tmp_path / "out.npz.skipped.csv").read_text()
 
@@ -341,7 +342,8 @@ def test_a_list_may_have_any_line_ends_and_odd_names(tmp_path):
     content = "\ufeffa.png\r\nb\x0c\u2028.png\n\n c.png\n"
     (tmp_path / "list.txt").write_bytes(content.encode())
     source = open_source(str(tmp_path / "list.txt"), 16)
-    assert source.paths == ["a.png", "b\x0c\u2028.png", " c.png"]
+    names = ["a.png", "b\x0c\u2028.png", " c.png"]
+    assert list(source.paths) == [f"{tmp_path}/{name}" for name in names]
 
 
 @pytest.fixture
@@ -632,7 +634,7 @@ def test_a_folder_says_what_is_taken_and_what_is_left(digits_export, photos, tmp
     service = folder / ".ipynb_checkpoints"
     service.mkdir()
     (service / "a-plain.jpg").write_bytes((folder / "a-plain.jpg").read_bytes())
-    (folder / "phone.HEIC").write_bytes(b"heic")
+    (folder / "phone.NEF").write_bytes(b"nef")
     out = tmp_path / "out.npz"
     assert run(digits_export, folder, "--output", out) == 3
     lines = capsys.readouterr().out.splitlines()
@@ -640,7 +642,7 @@ def test_a_folder_says_what_is_taken_and_what_is_left(digits_export, photos, tmp
     assert "hidden or service folders: 1 (.ipynb_checkpoints); 1 ." in lines[1]
     images = read_file(out)[1]["images"]
     assert images["taken"] == 15
-    assert images["left"] == {"hidden or service folders": 1, ".heic": 1, ".txt": 1}
+    assert images["left"] == {"hidden or service folders": 1, ".nef": 1, ".txt": 1}
 
 
 def test_one_long_path_costs_its_own_length(digits_export, digits, tmp_path):

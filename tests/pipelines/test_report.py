@@ -63,7 +63,7 @@ def unlabelled(tmp_path_factory, cifar):
     (folder / "photos").mkdir()
     for i in range(40):
         Image.fromarray(cifar.train.images[i]).save(folder / "photos" / f"{i}.png")
-    (folder / "photos" / "phone.HEIC").touch()
+    (folder / "photos" / "phone.NEF").touch()
     options = "--encoder resnet10 --width 16 --epochs 1 --batch-size 16 --clusters 4"
     where = ["--dataset", f"folder:{folder / 'photos'}", "--run-dir", str(folder / "run")]
     assert train.main([*where, *options.split()]) == 0
@@ -398,9 +398,9 @@ def test_a_run_without_labels_says_so(unlabelled):
     text = (unlabelled / "report" / "index.html").read_text()
     assert "have no labels" in text and "nothing to score against" in text
     assert "photos: 40 (40 .png); no labels" in text
-    assert "Left out: 1 .heic (no image format that is read here)" in text
+    assert "Left out: 1 .nef (no image format that is read here)" in text
     images = json.loads((unlabelled / "summary.json").read_text())["images"]
-    assert images["taken"] == 40 and images["left"][".heic"]["examples"] == ["phone.HEIC"]
+    assert images["taken"] == 40 and images["left"][".nef"]["examples"] == ["phone.NEF"]
     assert "from 30 of 40 training images" in text
     for absent in ('id="classes"', "purity <b>", '<table class="scores">', ">label</option>"):
         assert absent not in text

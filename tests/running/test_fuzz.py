@@ -101,7 +101,8 @@ def test_cut_off_and_flipped_configurations(place, bit):
 @pytest.mark.parametrize("name", sorted(CONFIG.flat()))
 def test_a_wrong_type_is_refused_by_the_name_of_its_field(name, value, tmp_path):
     run = RunFolder(tmp_path)
-    texts = ("dataset", "method", "encoder", "weights", "assign_by", "fingerprint", "start")
+    texts = ("dataset", "eval_dataset", "method", "encoder", "weights", "assign_by")
+    texts += ("fingerprint", "start")
     if value == "x" and name in texts:
         value = 7
     run.config.write_text(json.dumps(altered({name: value})))

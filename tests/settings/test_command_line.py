@@ -17,6 +17,7 @@ FILLED_IN = {"train_images", "num_classes", "fingerprint", "start"}
 # One value for each field that is neither its default nor a preset.
 OTHERS = {
     "dataset": "folder:my photos",
+    "eval_dataset": "list:my list.csv",
     "labels": "none",
     "pixel_range": [-1024, 4095.5],
     "max_megapixels": 12.5,

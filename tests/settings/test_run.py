@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cueco_tf.methods.building import build_views
+from cueco_tf.settings.choices import PLACED
 from cueco_tf.settings.fields import ConfigError, settings_of
 from cueco_tf.settings.methods import METHODS, CueCoSettings
 from cueco_tf.settings.presets import PRESETS
@@ -65,8 +66,7 @@ def test_the_method_s_settings_and_the_run_s_never_share_a_name():
         assert names and not set(names) & set(RUN)
         assert set(method.presets) <= set(PRESETS)
         for dataset in PRESETS:  # of known names, within their rules
-            of_kind = {"folder": "folder:x", "array": "array:x.npy", "tfds": "tfds:x"}.get(dataset)
-            of_kind = of_kind or dataset
+            of_kind = dataset if dataset not in PLACED else f"{dataset}:x.npy"
             config = RunConfig.for_dataset(of_kind, name)
             config.resolve(50_000, config.image_size or 32, 100)
 

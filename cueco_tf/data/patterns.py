@@ -1,0 +1,48 @@
+"""Files by a pattern, and the split that the name of each says. No TensorFlow."""
+
+import glob
+import re
+from pathlib import Path
+
+from cueco_tf.data.columns import ListingError
+from cueco_tf.data.layout import TEST, TRAIN
+
+
+def files_of(pattern, kind, suffix):
+    """The files that a pattern matches, sorted.
+
+    Args:
+        pattern: of `glob`, with `**` for any folders; or a file; or a folder, for all files of the
+            suffix in it and below.
+        kind: what stands before it, for the refusal.
+        suffix: of such files.
+
+    Returns:
+        A list of strings.
+
+    Raises:
+        ListingError: where there is none.
+    """
+    path = Path(pattern).expanduser()
+    if path.is_file():
+        return [str(path)]
+    # Unlike `Path.glob`, this takes an absolute pattern.
+    found = path.rglob(f"*{suffix}") if path.is_dir() else glob.iglob(str(path), recursive=True)  # noqa: PTH207
+    files = sorted(str(each) for each in found if Path(each).is_file())
+    if not files:
+        raise ListingError(
+            f"No file matches {pattern}. Give one, or a folder, or a pattern in quotes: "
+            f"{kind}:'DIR/*{suffix}'."
+        )
+    return files
+
+
+def split_of(file):
+    """The split that a file's name or, failing that, its folder's says, such as
+    `validation-00000-of-00004.parquet`; `""` where neither says one."""
+    for text in (Path(file).stem, Path(file).parent.name):
+        words = re.split("[^a-z]+", text.lower())
+        found = next((word for word in words if word in TRAIN or word in TEST), None)
+        if found:
+            return found
+    return ""
