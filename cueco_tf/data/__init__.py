@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = names_of(
         "load": "sets",
         "load_for": "sets",
         "reading_of": "sets",
-        "Reading": "image_files",
+        "Reading": "reading",
         "ArraySplit": "splits",
         "DataError": "splits",
         "FileSplit": "splits",

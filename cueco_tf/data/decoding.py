@@ -8,24 +8,26 @@ import numpy as np
 import tensorflow as tf
 
 from cueco_tf.data import image_files
+from cueco_tf.data.reading import AS_STORED
 
 
 class Decoder:
     """Decodes the images of a batch in parallel, from within a `tf.data` pipeline."""
 
-    def __init__(self, paths, size, reading=image_files.AS_STORED, strict=False):
+    def __init__(self, paths, size, reading=AS_STORED, strict=False):
         self.paths = paths
         self.size = size
-        self.reading = reading
+        self.reading = reading.settled()
         self.strict = strict
         self.failed = set()
         self.pool = concurrent.futures.ThreadPoolExecutor(image_files.WORKERS)
 
     def __call__(self, index, boxes):
-        """`index` `(batch,)` and `boxes` `(batch, views, 4)` give crops, uint8
-        `(kept, views, size, size, 3)`, and a mask of those kept, `(batch,)`."""
-        crops, kept = tf.numpy_function(self._decode, (index, boxes), (tf.uint8, tf.bool))
-        crops.set_shape((None, boxes.shape[1], self.size, self.size, 3))
+        """`index` `(batch,)` and `boxes` `(batch, views, 4)` give crops
+        `(kept, views, size, size, channels)`, and a mask of those kept, `(batch,)`."""
+        dtypes = self.reading.dtype, tf.bool
+        crops, kept = tf.numpy_function(self._decode, (index, boxes), dtypes)
+        crops.set_shape((None, boxes.shape[1], self.size, self.size, self.reading.channels))
         kept.set_shape((None,))
         return crops, kept
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from cueco_tf.data.channels import RGB
 from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.data.layout import lay_out
 from cueco_tf.data.scan import scan
@@ -45,7 +46,9 @@ def load_folder(name, folder, image_size, labels, reading):
         print(line)
     if len(layout.train) < 2:
         number = "A single readable image" if len(layout.train) else "No readable image"
-        raise DataError(f"{number} in {folder} and the folders below it.")
+        why = found.left.first("unreadable")
+        raise DataError(f"{number} in {folder} and the folders below it.{why and f' {why}'}")
+    reading = _settled(folder, taken, reading)
     for used in found.used:
         warning = used.warning(printable(folder), reading.range_of(used.bits))
         if warning:
@@ -58,6 +61,17 @@ def load_folder(name, folder, image_size, labels, reading):
         train, test = draw_test(layout.labels, train, len(layout.names))
     names = tuple(map(printable, layout.names))
     return ImageSet(name, whole.take(train), whole.take(test), names, taken)
+
+
+def _settled(folder, taken, reading):
+    """The reading of these images; it is said where it is not that of ordinary pictures."""
+    try:
+        reading = taken.settled(reading)
+    except ValueError as error:
+        raise DataError(f"{printable(folder)}: {error}") from error
+    if reading != dataclasses.replace(reading, channels=RGB, depth=8):
+        print(f"Pixels: {reading.channels} channels of {reading.depth} bits, {reading.dtype}")
+    return reading
 
 
 def _taken(found, layout):

@@ -14,8 +14,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from cueco_tf.data.image_files import AS_STORED, WORKERS, Look, examine, reason
+from cueco_tf.data.channels import common
+from cueco_tf.data.image_files import WORKERS, examine, reason
+from cueco_tf.data.photos import Look
 from cueco_tf.data.pixels import Used
+from cueco_tf.data.reading import AS_STORED
 from cueco_tf.data.tally import Left, listed, one_line, printable
 
 # Made by systems and programs beside the images, not by those who keep them; in lower case.
@@ -39,7 +42,8 @@ class Scan:
     """The images of a folder.
 
     `paths` is an `(n,)` array of strings, each as long as it is, in the order of their parts;
-    `sizes` int32 `(n, 2)`, width and height, or None before they are looked into; `left` a `Left`;
+    `sizes` int32 `(n, 2)`, width and height, and `kinds` int8 `(n, 2)`, channels and whether there
+    are more than 8 bits of each, or None before they are looked into; `left` a `Left`;
     `used` a list of `Used`, by bits; `meaning` says in words what the sub-folders are taken for.
     """
 
@@ -47,6 +51,7 @@ class Scan:
     paths: np.ndarray
     left: Left
     sizes: np.ndarray | None = None
+    kinds: np.ndarray | None = None
     used: tuple = ()
     meaning: str = ""
 
@@ -74,8 +79,20 @@ class Scan:
 
     def take(self, chosen):
         """The images at an index array."""
-        sizes = None if self.sizes is None else self.sizes[chosen]
-        return dataclasses.replace(self, paths=self.paths[chosen], sizes=sizes)
+        sizes, kinds = (None if each is None else each[chosen] for each in (self.sizes, self.kinds))
+        return dataclasses.replace(self, paths=self.paths[chosen], sizes=sizes, kinds=kinds)
+
+    def settled(self, reading):
+        """A `Reading` with channels and depth: those of the images where it leaves them to the set.
+
+        Raises:
+            ValueError: for images that differ in their channels.
+        """
+        numbers, first, counts = np.unique(self.kinds[:, 0], return_index=True, return_counts=True)
+        names = (printable(Path(path).name) for path in self.paths[first])
+        found = dict(zip(numbers.tolist(), zip(counts, names, strict=True), strict=True))
+        depth = 16 if 2 * np.count_nonzero(self.kinds[:, 1]) > len(self) else 8
+        return reading.settled(reading.channels or common(found), depth)
 
     def parts_below(self):
         """For each image, the names of the folders between this one and it, and its own."""
@@ -101,7 +118,7 @@ def find(folder):
     folder, left = Path(folder), Left()
     formats = {
         suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN
-    }
+    } | {".npy"}
     paths = []
     for entry in _files(str(folder), left):
         suffix = Path(entry.name).suffix.lower()
@@ -186,15 +203,15 @@ def scan(folder, reading=AS_STORED):
         `Scan`, with sizes.
     """
     found = find(folder)
-    sizes = np.zeros((len(found), 2), np.int32)
+    sizes, kinds = np.zeros((len(found), 2), np.int32), np.zeros((len(found), 2), np.int8)
     used = {bits: Used(bits) for bits in (8, 16, 32)}
     for i, look in enumerate(_looks(found, reading)):
         if isinstance(look, Look):
-            sizes[i] = look.width, look.height
+            sizes[i], kinds[i] = (look.width, look.height), (look.channels, look.deep)
             used[look.bits].add(look.low, look.high)
         else:
             found.left.add("unreadable", f"{printable(Path(found.paths[i]).name)}: {look}")
-    found = dataclasses.replace(found, sizes=sizes, used=tuple(used.values()))
+    found = dataclasses.replace(found, sizes=sizes, kinds=kinds, used=tuple(used.values()))
     return found.take(np.flatnonzero(sizes[:, 0]))
 
 

@@ -14,8 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from cueco_tf.data import image_files, order, views
+from cueco_tf.data.channels import natural, with_channels
 from cueco_tf.data.decoding import Decoder
 from cueco_tf.data.labels import UNLABELLED
+from cueco_tf.data.reading import AS_STORED, Reading
 from cueco_tf.data.scan import Scan
 
 SMALL = 64  # pixels: up to here a set of arrays is held in memory, above it is streamed
@@ -44,8 +46,9 @@ class _Split:
 
 @dataclasses.dataclass(frozen=True)
 class ArraySplit(_Split):
-    """Images in memory: `images` uint8 `(n, size, size, 3)`, `labels` int32 `(n,)` or None;
-    `origin` is the sha256 of the file that they come from, `""` for a published set."""
+    """Images in memory: `images` `(n, size, size, channels)`, pixels 0 to 255, uint8 or, of deeper
+    ones, float32; `labels` int32 `(n,)` or None; `origin` is the sha256 of the file that they come
+    from, `""` for a published set."""
 
     images: np.ndarray
     labels: np.ndarray | None
@@ -59,6 +62,16 @@ class ArraySplit(_Split):
         """Height and width of an image, in pixels."""
         return self.images.shape[1]
 
+    @property
+    def channels(self):
+        """How many numbers a pixel has."""
+        return self.images.shape[3]
+
+    @property
+    def depth(self):
+        """Bits of such a number: 8, or 16 in float32."""
+        return 8 if self.images.dtype == np.uint8 else 16
+
     def training_batches(self, batch_size, augment, seed, first_step, part=views.WHOLE):
         """Endless `((view1, view2), labels)` batches from `first_step` on; of each only `part` is
         made (see `views`)."""
@@ -67,7 +80,7 @@ class ArraySplit(_Split):
         )[0]
 
     def plain_batches(self, batch_size=256):
-        """The images without augmentation, in order: uint8 batches."""
+        """The images without augmentation, in order: batches of them."""
         with tf.device("CPU"):
             return tf.data.Dataset.from_tensor_slices(self.images).batch(batch_size).prefetch(2)
 
@@ -96,10 +109,10 @@ class FileSplit(_Split):
     aspects: np.ndarray
     labels: np.ndarray | None
     image_size: int
-    reading: image_files.Reading = image_files.AS_STORED
+    reading: Reading = AS_STORED
 
     @classmethod
-    def of(cls, found, labels, image_size, reading=image_files.AS_STORED):
+    def of(cls, found, labels, image_size, reading=AS_STORED):
         """Makes a split of a `Scan` with sizes."""
         widths, heights = found.sizes.T
         aspects = (heights / widths).astype(np.float32)
@@ -107,6 +120,16 @@ class FileSplit(_Split):
 
     def __len__(self):
         return len(self.paths)
+
+    @property
+    def channels(self):
+        """How many numbers a pixel has."""
+        return self.reading.settled().channels
+
+    @property
+    def depth(self):
+        """Bits of such a number: 8, or 16 in float32."""
+        return self.reading.settled().depth
 
     def fingerprint(self):
         """A hash of the files' names below their common folder, sizes in bytes, and labels."""
@@ -152,7 +175,8 @@ class FileSplit(_Split):
         return order.steps_from(first_step).map(batch, num_parallel_calls=2).prefetch(2)
 
     def plain_batches(self, batch_size=256):
-        """The central crop of each image, in order: uint8 batches.
+        """The central crop of each image, in order: batches `(n, size, size, channels)`, of
+        `reading`.
 
         Raises:
             OSError: for an image that cannot be read, so that results never lose their order.
@@ -185,12 +209,22 @@ class ImageSet:
         return None if self.class_names is None else len(self.class_names)
 
 
-def array_split(images, labels, image_size, origin=""):
-    """Brings `(n, height, width, 1 or 3)` images to RGB and to the wanted size."""
+def array_split(images, labels, image_size, origin="", channels=None):
+    """Brings images `(n, height, width, C)`, uint8 or float32, to the wanted size and channels:
+    unless they are told, three where C is 1.
+
+    Raises:
+        DataError: for channels that cannot be made of them.
+    """
     size = image_size or max(images.shape[1:3])
     if images.shape[1:3] != (size, size):
         count = max(1, min(4096, 2**24 // (images.shape[1] * images.shape[2])))
         blocks = (images[i : i + count] for i in range(0, len(images), count))
         resized = [tf.image.resize(block, (size, size), antialias=True).numpy() for block in blocks]
-        images = np.clip(np.round(np.concatenate(resized)), 0, 255).astype(np.uint8)
-    return ArraySplit(np.repeat(images, 3 // images.shape[-1], axis=-1), labels, origin)
+        resized = np.clip(np.concatenate(resized), 0, 255)
+        images = np.round(resized).astype(np.uint8) if images.dtype == np.uint8 else resized
+    try:
+        images = with_channels(images, channels or natural(images.shape[-1]))
+    except ValueError as error:
+        raise DataError(f"--channels: the images have {error}.") from error
+    return ArraySplit(images, labels, origin)

@@ -5,27 +5,25 @@ TensorFlow is imported only where a data set is asked for by its name.
 
 from pathlib import Path
 
-from cueco_tf.data import image_files
 from cueco_tf.data.presence import MissingError, check_there
+from cueco_tf.data.reading import AS_STORED
 from cueco_tf.data.scan import find
 from cueco_tf.embedding.source_kinds import ArrayFile, DatasetArray, FileSource, SourceError
 from cueco_tf.process import import_tensorflow
 from cueco_tf.settings.presets import PRESETS
 
 
-def open_source(
-    source, image_size, crop=1.0, data_dir=None, split=None, reading=image_files.AS_STORED
-):
+def open_source(source, image_size, crop=1.0, data_dir=None, split=None, reading=AS_STORED):
     """Finds out what a source is.
 
     Args:
-        source: path of a folder, of a text file with a path a line, or of an `.npy` array, uint8
-            `(n, image_size, image_size, 3)`; else the name of a data set, as in training.
+        source: path of a folder, of a text file with a path a line, or of an `.npy` array of images
+            as the encoder takes them; else the name of a data set, as in training.
         image_size: integer, the height and width that the encoder takes.
         crop: float in (0, 1], the share of an image file's shorter side that is kept.
         data_dir: where TensorFlow Datasets keeps its sets, or None.
         split: `"train"`, `"test"` or None (test where there is one), of a data set.
-        reading: `Reading` of image files.
+        reading: `Reading` of images, with the channels and the depth that the encoder takes.
 
     Returns:
         `FileSource`, `ArrayFile` or `DatasetArray`.
@@ -33,7 +31,7 @@ def open_source(
     Raises:
         SourceError: for anything else, or an array of another shape.
     """
-    path = Path(source)
+    path, reading = Path(source), reading.settled()
     kind = source.partition(":")[0]
     if not path.exists() and kind in PRESETS:
         return _open_dataset(source, image_size, crop, data_dir, split, reading)
@@ -49,7 +47,7 @@ def open_source(
             )
         return FileSource(found.paths, image_size, crop, reading, found)
     if path.suffix.lower() == ".npy" and path.is_file():
-        return ArrayFile(path, image_size)
+        return ArrayFile(path, image_size, reading)
     if path.is_file():
         return FileSource(_read_list(path), image_size, crop, reading)
     raise SourceError(
@@ -93,5 +91,6 @@ def _open_dataset(name, image_size, crop, data_dir, split, reading):
     if chosen is None:
         raise SourceError(f"The data set {name} has no test split: it has no labels.")
     if isinstance(chosen, splits.ArraySplit):
-        return DatasetArray(f"{name}/{split}", chosen.images, chosen.fingerprint())
+        pixels = chosen.images.astype(reading.dtype, copy=False)  # a published set has 8 bits
+        return DatasetArray(f"{name}/{split}", pixels, chosen.fingerprint())
     return FileSource(chosen.paths, image_size, crop, reading)

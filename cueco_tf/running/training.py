@@ -124,8 +124,15 @@ def _completed(config, images, workers):
     """The configuration of a new run with all that its data and devices decide."""
     if config.jit and workers.strategy.num_replicas_in_sync > 1:
         raise ConfigError("jit", "off where several devices train a run", config.jit)
-    config = config.resolve(len(images.train), images.train.image_size, images.num_classes)
-    config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
+    split, told = images.train, (config.jitter, config.gray)
+    known = len(split), split.image_size, images.num_classes, split.channels, split.depth
+    config = config.resolve(*known)
+    if told != (config.jitter, config.gray) and workers.is_chief:
+        print(
+            f"Views: changes of saturation and hue and gray ones are left out, for images of "
+            f"{config.channels} channels have no colours."
+        )
+    config = dataclasses.replace(config, fingerprint=split.fingerprint())
     with workers.strategy.scope():
         return fit_to_devices(config)
 

@@ -4,7 +4,15 @@ import dataclasses
 import functools
 import math
 
-from cueco_tf.settings.choices import DATASETS, ENCODERS, LABELS, OPTIMIZERS, PRECISIONS
+from cueco_tf.settings.choices import (
+    DATASETS,
+    DEPTHS,
+    ENCODERS,
+    LABELS,
+    MOST_CHANNELS,
+    OPTIMIZERS,
+    PRECISIONS,
+)
 from cueco_tf.settings.encoders import ENCODER, FREEZE_EPOCHS, NO_WEIGHTS, WEIGHTS
 from cueco_tf.settings.fields import setting
 from cueco_tf.settings.methods import METHODS, MethodSettings
@@ -12,6 +20,7 @@ from cueco_tf.settings.presets import PRESETS
 from cueco_tf.settings.rules import (
     LARGEST,
     POSITIVE,
+    Rule,
     at_least,
     at_most,
     between,
@@ -33,6 +42,11 @@ def _names_a_dataset(value):
     if kind == "array" and not rest.lower().endswith((".npy", ".npz")):
         return False
     return kind in PRESETS and bool(rest) == (kind in ("folder", "array", "tfds"))
+
+
+def _broken_depth(value, others):
+    of_files = others["dataset"].startswith(("folder:", "array:"))
+    return "8 but for folder:PATH and array:FILE" if value != 8 and not of_files else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +118,23 @@ class RunFields:
         "bits in files of 16; files of 8 bits keep theirs where HIGH is above 255",
         metavar=("LOW", "HIGH"),
         unset="0 and the largest number of 8 or 16 bits",
+    )
+    channels: int | None = _data(
+        None,
+        between(1, MOST_CHANNELS),
+        f"numbers of a pixel, 1 to {MOST_CHANNELS}: 1 makes gray of colours, 2 and 4 keep what is "
+        "clear in image files; pages of a TIFF and the last axis of arrays have to be as many",
+        unset="3 for gray and colours, else what the images have",
+        resolved=True,
+    )
+    depth: int | None = _data(
+        None,
+        one_of(*DEPTHS) & Rule(_broken_depth),
+        "bits of such a number in folder:PATH and array:FILE: 8, or 16, which keeps 16 bits and "
+        "floating-point numbers, in float32",
+        metavar="BITS",
+        unset="16 where most images have more than 8",
+        resolved=True,
     )
     max_megapixels: float = _data(
         180.0,
