@@ -7,7 +7,6 @@ of another kind are a `stacks.Stack`.
 
 import contextlib
 import os
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -91,8 +90,6 @@ def _opened(path, reading):
                 f"more than {reading.max_megapixels:g} megapixels, the limit of --max-megapixels"
             ) from error
         except UnidentifiedImageError as error:
-            if Path(path).stat().st_size == 0:
-                raise ValueError("the file is empty") from error
             unknown = error
         stack = stacks.of_array(path, reading)
         if stack is None:

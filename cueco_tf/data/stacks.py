@@ -149,9 +149,11 @@ def of_array(path, reading):
         `Stack`, or None for something else.
 
     Raises:
-        Exception: of any kind, for one that cannot be read, or holds no image.
+        Exception: of any kind, for one that is empty, cannot be read, or holds no image.
     """
     start = _start_of(path)
+    if not start:
+        raise ValueError("the file is empty")
     if start.startswith(_NPY):
         return Stack(_of_npy(path), reading)
     return Stack(_by_tifffile(path), reading) if start.startswith(_TIFF) else None
