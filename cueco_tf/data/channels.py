@@ -47,7 +47,7 @@ def with_channels(pixels, wanted):
     if (own, wanted) == (1, RGB):
         return np.repeat(pixels, RGB, axis=-1)
     if (own, wanted) != (RGB, 1):
-        raise ValueError(f"{own} channels, and not the {wanted} that are wanted")
+        raise ValueError(f"{own} channel{'s' * (own != 1)}, wanted: {wanted}")
     whole = pixels.dtype == np.uint8
     parts = pixels.astype(np.uint32) if whole else pixels
     luma = sum(parts[..., i, None] * weight for i, weight in enumerate(_LUMA))

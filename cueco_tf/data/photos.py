@@ -43,9 +43,7 @@ class Photo:
 
     def __init__(self, image, reading):
         if reading.channels is not None and reading.channels not in _MODES:
-            raise ValueError(
-                f"gray or colours, and not the {reading.channels} channels that are wanted"
-            )
+            raise ValueError(f"gray or colours, channels wanted: {reading.channels}")
         self._image, self._reading, self._bits = image, reading, _bits(image)
 
     @property

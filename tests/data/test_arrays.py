@@ -71,7 +71,7 @@ def test_arrays_keep_their_channels(grey, tmp_path):
     np.save(tmp_path / "five.npy", five)
     np.testing.assert_array_equal(load(tmp_path / "five.npy").train.images, five)
     for channels in (1, 3):
-        with pytest.raises(data.DataError, match=f"5 channels, and not the {channels}"):
+        with pytest.raises(data.DataError, match=f"have 5 channels, wanted: {channels}"):
             load(tmp_path / "five.npy", reading=data.Reading(channels=channels))
     np.save(tmp_path / "grey.npy", grey[0])
     one = load(tmp_path / "grey.npy", reading=data.Reading(channels=1)).train.images

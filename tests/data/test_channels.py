@@ -87,7 +87,7 @@ def test_pictures_give_the_channels_that_are_asked_for(five, tmp_path):
     deep = whole(tmp_path / "rgb.png", depth=16)
     assert deep.dtype == np.float32
     np.testing.assert_array_equal(deep, rgb)
-    with pytest.raises(ValueError, match="colours, and not the 5 channels"):
+    with pytest.raises(ValueError, match="colours, channels wanted: 5"):
         whole(tmp_path / "rgb.png", channels=5)
 
 
@@ -143,7 +143,7 @@ def test_a_set_has_the_channels_and_the_depth_of_its_images(five, tmp_path, caps
     assert len(load(tmp_path, channels=5).train) == 12
     one = load(tmp_path, channels=1).train
     assert (len(one), one.channels, one.depth) == (3, 1, 8)
-    assert "12 (00.npy: 5 channels, and not the 1 " in capsys.readouterr().out
+    assert "12 (00.npy: 5 channels, wanted: 1, " in capsys.readouterr().out
 
 
 def test_an_image_in_memory_is_read_like_its_file(five, tmp_path):

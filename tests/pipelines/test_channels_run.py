@@ -92,7 +92,7 @@ def test_an_export_takes_the_same_pixels(run, photos, exported, tmp_path, capsys
     (tmp_path / "list.txt").write_text(f"{tmp_path / 'gray.png'}\n")
     np.save(tmp_path / "three.npy", pixels[..., :3])
     for source, words in (
-        ("list.txt", "gray or colours, and not the 5 channels that are wanted"),
+        ("list.txt", "gray or colours, channels wanted: 5"),
         ("three.npy", "float32 or uint16 images of shape (n, 16, 16, 5), as the encoder takes"),
     ):
         capsys.readouterr()
