@@ -70,7 +70,8 @@ def _settled(folder, taken, reading):
     except ValueError as error:
         raise DataError(f"{printable(folder)}: {error}") from error
     if reading != dataclasses.replace(reading, channels=RGB, depth=8):
-        print(f"Pixels: {reading.channels} channels of {reading.depth} bits, {reading.dtype}")
+        channels = f"{reading.channels} channel{'s' * (reading.channels > 1)}"
+        print(f"Pixels: {channels} of {reading.depth} bits, {reading.dtype}")
     return reading
 
 

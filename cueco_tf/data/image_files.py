@@ -82,16 +82,21 @@ def _opened(path, reading):
     """The image in a file, a `Photo` or a `Stack`, held to the limit of pixels."""
     with PILLOWS_LIMIT.of(int(reading.max_megapixels * 1e6)):
         try:
-            with Image.open(path) as image:
-                yield stacks.of_pages(image, path, reading) or Photo(image, reading)
+            image = _pillows(path)
+            if image is None:
+                yield stacks.of_array(path, reading)
                 return
+            with image:
+                yield stacks.of_pages(image, path, reading) or Photo(image, reading)
         except Image.DecompressionBombError as error:
             raise ValueError(
                 f"more than {reading.max_megapixels:g} megapixels, the limit of --max-megapixels"
             ) from error
-        except UnidentifiedImageError as error:
-            unknown = error
-        stack = stacks.of_array(path, reading)
-        if stack is None:
-            raise unknown
-        yield stack
+
+
+def _pillows(path):
+    """The image in a file as Pillow opens it, None for a format that it does not know."""
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        return None

@@ -4,7 +4,7 @@ Channels of any meaning are cropped and resized each by itself, as numbers.
 """
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cueco_tf.data.channels import RGB, natural, with_channels
 from cueco_tf.data.photos import Look, cut_out
@@ -146,7 +146,7 @@ def of_array(path, reading):
         reading: `Reading`.
 
     Returns:
-        `Stack`, or None for something else.
+        `Stack`.
 
     Raises:
         Exception: of any kind, for one that is empty, cannot be read, or holds no image.
@@ -156,7 +156,9 @@ def of_array(path, reading):
         raise ValueError("the file is empty")
     if start.startswith(_NPY):
         return Stack(_of_npy(path), reading)
-    return Stack(_by_tifffile(path), reading) if start.startswith(_TIFF) else None
+    if start.startswith(_TIFF):
+        return Stack(_by_tifffile(path), reading)
+    raise UnidentifiedImageError(f"cannot identify image file {str(path)!r}")
 
 
 def _start_of(path):

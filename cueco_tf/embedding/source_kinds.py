@@ -36,7 +36,7 @@ class FileSource:
         paths: sequence of strings.
         image_size: integer.
         crop: float in (0, 1].
-        reading: `Reading`, settled. Defaults to pixels as they are stored.
+        reading: `Reading`. Defaults to pixels as they are stored.
         scan: `Scan` that found them, or None.
     """
 
@@ -112,16 +112,16 @@ class FileSource:
             numbers of those that could be read; a list of `(name, reason)` of the others.
         """
         images, kept, skipped = [], [], []
-        how = self.image_size, self.crop, self.reading
+        reading = self.reading.settled()
+        how = self.image_size, self.crop, reading
         for i in numbers:
             try:
                 images.append(image_files.central_crop(self.paths[i], *how))
                 kept.append(i)
             except Exception as error:  # a damaged file can make a decoder raise anything
                 skipped.append((self.paths[i], image_files.reason(error)))
-        shape = (0, self.image_size, self.image_size, self.reading.channels)
-        images = np.stack(images) if images else np.empty(shape, self.reading.dtype)
-        return images, kept, skipped
+        shape = (0, self.image_size, self.image_size, reading.channels)
+        return np.stack(images) if images else np.empty(shape, reading.dtype), kept, skipped
 
 
 class _Arrays:
@@ -175,20 +175,20 @@ class ArrayFile(_Arrays):
         path: of an array `(n, image_size, image_size, channels)`: uint8 pixels; for a reading of 16
             bits float32 ones from 0 to 255, or uint16 ones, which are read as in training.
         image_size: integer.
-        reading: `Reading`, settled.
+        reading: `Reading`. Defaults to pixels as they are stored.
 
     Raises:
         SourceError: for any other array.
     """
 
-    def __init__(self, path, image_size, reading):
-        self.path, self._how = path, reading
+    def __init__(self, path, image_size, reading=AS_STORED):
+        self.path, self._how = path, reading.settled()
         try:
             array = np.lib.format.open_memmap(path, mode="r")
         except (ValueError, OSError, EOFError) as error:
             raise SourceError(f"{path} is not an array that can be read: {error}") from error
-        wanted = (image_size, image_size, reading.channels)
-        kinds = ("float32", "uint16") if reading.depth == 16 else ("uint8",)
+        wanted = (image_size, image_size, self._how.channels)
+        kinds = ("float32", "uint16") if self._how.depth == 16 else ("uint8",)
         if array.ndim != 4 or array.shape[1:] != wanted or array.dtype.name not in kinds:
             shape = f"(n, {', '.join(map(str, wanted))})"
             raise SourceError(

@@ -105,7 +105,7 @@ def model_card(manifest):
         kind=f"{manifest['input']['dtype']} ({', '.join(map(str, manifest['input']['shape']))})",
         colours="RGB, " if manifest["input"]["shape"][-1] == 3 else "",
         crop=manifest["input"]["crop"],
-        pixel_range=_pixel_range(config.get("pixel_range")),
+        pixel_range=_pixel_range(config.get("pixel_range"), config.get("depth")),
         dim=manifest["embedding_dim"],
         opset=manifest["opset"],
         warnings="".join(f"\n**{text}**\n" for text in manifest["warnings"]),
@@ -117,9 +117,10 @@ def model_card(manifest):
     )
 
 
-def _pixel_range(told):
-    if told is None:
+def _pixel_range(told, depth):
+    if told is None and depth != 16:
         return ""
+    told = told or (0, 0xFFFF)
     low, high = (f"{value:g}" for value in told)
     return (
         f" Pixels of\nthe files go from {low} (black) to {high} (white) and are scaled to 0 to 255."
