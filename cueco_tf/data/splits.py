@@ -203,6 +203,11 @@ class ImageSet:
     class_names: tuple | None
     scan: Scan | None = None
 
+    def facts(self):
+        """What `RunConfig.resolve` is told: a dict."""
+        known = {name: getattr(self.train, name) for name in ("image_size", "channels", "depth")}
+        return {"train_images": len(self.train), "num_classes": self.num_classes, **known}
+
     @property
     def num_classes(self):
         """How many classes the labels name, or None where there are none."""

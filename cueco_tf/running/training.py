@@ -124,15 +124,11 @@ def _completed(config, images, workers):
     """The configuration of a new run with all that its data and devices decide."""
     if config.jit and workers.strategy.num_replicas_in_sync > 1:
         raise ConfigError("jit", "off where several devices train a run", config.jit)
-    split, told = images.train, (config.jitter, config.gray)
-    known = len(split), split.image_size, images.num_classes, split.channels, split.depth
-    config = config.resolve(*known)
-    if told != (config.jitter, config.gray) and workers.is_chief:
-        print(
-            f"Views: changes of saturation and hue and gray ones are left out, for images of "
-            f"{config.channels} channels have no colours."
-        )
-    config = dataclasses.replace(config, fingerprint=split.fingerprint())
+    told = config
+    config = config.resolve(**images.facts())
+    if (told.jitter, told.gray) != (config.jitter, config.gray) and workers.is_chief:
+        print(f"Views: {config.channels} channels have no saturation, hue and gray to change")
+    config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
     with workers.strategy.scope():
         return fit_to_devices(config)
 

@@ -40,6 +40,8 @@ class RunConfig(RunFields):
             if known[name] is not None and self.dataset.partition(":")[0] not in kinds:
                 where = " or ".join(f"--dataset {kind}:" for kind in kinds)
                 raise ConfigError(name, f"left out: it is of {where}", known[name])
+        if self.depth == 16 and self.dataset.partition(":")[0] not in _OF_KINDS["pixel_range"]:
+            raise ConfigError("depth", "8: published sets have no more", self.depth)
         if self.width is not None and not encoders.is_resnet(self.encoder):
             raise ConfigError("width", "left out: it is of the ResNets", self.width)
         if self.batch_size < kind.least_batch:

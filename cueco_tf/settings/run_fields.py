@@ -20,7 +20,6 @@ from cueco_tf.settings.presets import PRESETS
 from cueco_tf.settings.rules import (
     LARGEST,
     POSITIVE,
-    Rule,
     at_least,
     at_most,
     between,
@@ -42,11 +41,6 @@ def _names_a_dataset(value):
     if kind == "array" and not rest.lower().endswith((".npy", ".npz")):
         return False
     return kind in PRESETS and bool(rest) == (kind in ("folder", "array", "tfds"))
-
-
-def _broken_depth(value, others):
-    of_files = others["dataset"].startswith(("folder:", "array:"))
-    return "8 but for folder:PATH and array:FILE" if value != 8 and not of_files else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,16 +116,15 @@ class RunFields:
     channels: int | None = _data(
         None,
         between(1, MOST_CHANNELS),
-        f"numbers of a pixel, 1 to {MOST_CHANNELS}: 1 makes gray of colours, 2 and 4 keep what is "
-        "clear in image files; pages of a TIFF and the last axis of arrays have to be as many",
+        f"numbers of a pixel, 1 to {MOST_CHANNELS}: 1 makes gray of colours, 2 and 4 keep opacity; "
+        "pages of a TIFF and the last axis of arrays have to be as many",
         unset="3 for gray and colours, else what the images have",
         resolved=True,
     )
     depth: int | None = _data(
         None,
-        one_of(*DEPTHS) & Rule(_broken_depth),
-        "bits of such a number in folder:PATH and array:FILE: 8, or 16, which keeps 16 bits and "
-        "floating-point numbers, in float32",
+        one_of(*DEPTHS),
+        "bits of such a number: 8, or 16, which keeps those of files and floating-point numbers",
         metavar="BITS",
         unset="16 where most images have more than 8",
         resolved=True,

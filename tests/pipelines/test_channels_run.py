@@ -58,7 +58,7 @@ def test_a_run_keeps_channels_and_depth(run, photos):
     loaded = load_run(run, weights_only=True)
     for network in (loaded.model.encoder, *baselines(loaded, RunFolder(run)).values()):
         assert network.input_shape == (None, SIDE, SIDE, 5)
-    assert train.main(["--run-dir", str(run), "--resume"]) == 0
+    assert train.main(["--run-dir", str(run), "--resume", "--gray", "0.2"]) == 0  # as it was told
 
 
 @pytest.mark.slow

@@ -136,7 +136,7 @@ def test_what_depends_on_the_data_set_is_filled_in():
         (dict(key_momentum=[0.9]), ConfigError, "--key-momentum should be two numbers in"),
         (dict(channels=17), ConfigError, r"--channels should be in \[1, 16\]. Received: 17"),
         (dict(depth=12), ConfigError, "--depth should be one of 8, 16. Received: 12"),
-        (dict(depth=16), ConfigError, "--depth should be 8 but for folder:PATH and array:FILE"),
+        (dict(depth=16), ConfigError, "--depth should be 8: published sets have no"),
         (
             dict(channels=5, encoder="keras:VGG16", weights="imagenet"),
             ConfigError,
