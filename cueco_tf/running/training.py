@@ -19,7 +19,7 @@ from cueco_tf.running.recording import (
     RunRecorder,
 )
 from cueco_tf.running.run_folder import RunError
-from cueco_tf.running.starting import checksum, read_start, write_start
+from cueco_tf.running.starting import checksum, read_start, resolved, write_start
 from cueco_tf.running.stopping import Interrupted, StopSignal, StopTogether
 from cueco_tf.settings.fields import ConfigError
 
@@ -124,10 +124,7 @@ def _completed(config, images, workers):
     """The configuration of a new run with all that its data and devices decide."""
     if config.jit and workers.strategy.num_replicas_in_sync > 1:
         raise ConfigError("jit", "off where several devices train a run", config.jit)
-    told = config
-    config = config.resolve(**images.facts())
-    if (told.jitter, told.gray) != (config.jitter, config.gray) and workers.is_chief:
-        print(f"Views: {config.channels} channels have no saturation, hue and gray to change")
+    config = resolved(config, images.facts(), aloud=workers.is_chief)
     config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
     with workers.strategy.scope():
         return fit_to_devices(config)
