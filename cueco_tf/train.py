@@ -200,7 +200,8 @@ def _configure(request):
     if request.resume and folder.config.exists():
         saved = folder.read_config()
         wanted = saved.replace(**given)
-        wanted = wanted.resolve(saved.train_images, wanted.image_size, saved.num_classes)
+        known = saved.train_images, wanted.image_size, saved.num_classes
+        wanted = wanted.resolve(*known, saved.channels, saved.depth)
         folder.check_same(saved, wanted)
         return None if folder.summary.exists() else saved
     if "dataset" not in given:

@@ -79,7 +79,7 @@ def _tell(output, done, news=""):
 
 def _reading(options, export):
     """The `Reading` of the export's run, with what is given in its place."""
-    from cueco_tf.data.image_files import Reading
+    from cueco_tf.data.reading import Reading
 
     given = {"pixel_range": options.pixel_range, "max_megapixels": options.max_megapixels}
     given = {name: value for name, value in given.items() if value is not None}

@@ -28,9 +28,10 @@ images into embeddings and clusters anywhere.
   python -m pipelines.export runs/digits --clusters seven        sorts into those seven
 
 The folder gets encoder.onnx (ONNX Runtime), encoder.keras (Keras), saved_model/ (TensorFlow),
-manifest.json and README.md. Input: images, uint8 (n, height, width, 3), pixels 0 to 255; scaling is
-inside. Outputs: embedding, cluster, cluster_similarity. Every file is checked on real images
-against the trained network before anything appears under the folder's name.
+manifest.json and README.md. Input: images (n, height, width, channels), pixels 0 to 255, uint8, or
+float32 of a run that kept 16 bits; scaling is inside. Outputs: embedding, cluster,
+cluster_similarity. Every file is checked on real images against the trained network before anything
+appears under the folder's name.
 """
 
 _EPILOG = """\
@@ -184,7 +185,8 @@ def _report(manifest, output):
     for warning in manifest["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(
-        f"{output}: images (n, {', '.join(map(str, manifest['input']['shape'][1:]))}) uint8 -> "
+        f"{output}: images (n, {', '.join(map(str, manifest['input']['shape'][1:]))}) "
+        f"{manifest['input']['dtype']} -> "
         f"embedding (n, {manifest['embedding_dim']}), cluster (n,) of {manifest['clusters']}; "
         f"{ONNX} has {size:,} bytes"
     )

@@ -170,6 +170,7 @@ def _query(options, columns, origin):
 def _embed(options, origin):
     """The embedding of an image that is none of the file's."""
     from cueco_tf.data import image_files
+    from cueco_tf.data.reading import Reading
 
     if not Path(options.image).is_file():
         raise ValueError(f"{options.image} is no image file, and none of {options.file}.")
@@ -183,7 +184,7 @@ def _embed(options, origin):
             f"compared. Name the right one with --export."
         )
     try:
-        reading = image_files.Reading(**origin.get("reading", export.reading))
+        reading = Reading(**origin.get("reading", export.reading))
         image = image_files.central_crop(options.image, export.image_size, export.crop, reading)
     except Exception as error:  # a damaged file can make a decoder raise anything
         reason = image_files.reason(error)

@@ -7,17 +7,21 @@ import zlib
 
 import numpy as np
 
+from cueco_tf.data.channels import natural
 from cueco_tf.data.folders import draw_test
 from cueco_tf.data.labels import UNLABELLED, check_labels, known
-from cueco_tf.data.pixels import Used, to_eight_bits
+from cueco_tf.data.pixels import Used, to_pixels
 from cueco_tf.data.splits import LARGE_SIZE, SMALL, DataError, ImageSet, array_split
+from cueco_tf.data.stacks import bits_of
+from cueco_tf.settings.choices import MOST_CHANNELS
 
 _BLOCK = 1024  # images that are read and converted at once
-_WANTED = "(n, height, width) or (n, height, width, 1 or 3), of numbers"
+_WANTED = f"(n, height, width) or (n, height, width, 1 to {MOST_CHANNELS}), of numbers"
 
 
 def load_array(name, path, image_size, reading):
-    """Loads images, and labels where there are any, which are held in memory as uint8.
+    """Loads images, and labels where there are any, which are held in memory as uint8, deeper ones
+    as float32.
 
     The central square of each image is kept. Where labels are known, a fifth is held out as the
     test split.
@@ -28,7 +32,7 @@ def load_array(name, path, image_size, reading):
             are any, `labels`: class numbers, -1 where unknown, or names.
         image_size: integer, the height and width to train at, or None for the native size (224
             above 64 pixels).
-        reading: `Reading`, which says what pixels are black and white.
+        reading: `Reading`, which says what pixels are black and white, and what is kept of them.
 
     Returns:
         `ImageSet`.
@@ -37,15 +41,17 @@ def load_array(name, path, image_size, reading):
         DataError: for a file that cannot be read or holds no such arrays.
     """
     images, labels = _read(path)
-    pixel_range = reading.range_of(_bits(images))
+    pixel_range = reading.range_of(bits_of(images.dtype))
     _check(path, images, pixel_range)
-    pixels = _pixels(path, images, pixel_range)
+    own = natural(images.shape[3] if images.ndim == 4 else 1)
+    reading = reading.settled(own, 8 if images.dtype == np.uint8 else 16)
+    pixels = _pixels(path, images, pixel_range, reading.dtype)
     size = image_size or (max(pixels.shape[1], 8) if pixels.shape[1] <= SMALL else LARGE_SIZE)
     labels, names = _classes(path, labels, len(images))
     print(f"Images of {path}: {len(images):,} of {_shown(images)}; {_said(names)}")
     with open(path, "rb") as file:
         origin = hashlib.file_digest(file, "sha256").hexdigest()
-    whole = array_split(pixels, labels, size, origin)
+    whole = array_split(pixels, labels, size, origin, reading.channels)
     if names is None:
         return ImageSet(name, whole, None, None)
     train, test = draw_test(labels, np.arange(len(labels)), len(names))
@@ -71,40 +77,35 @@ def _read(path):
 
 def _check(path, images, pixel_range):
     shape, kind = images.shape, images.dtype
-    if len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)) or kind.kind not in "uif":
+    channels = shape[3] if len(shape) == 4 else 1
+    if len(shape) not in (3, 4) or channels > MOST_CHANNELS or kind.kind not in "uif":
         raise DataError(f"{path} should hold images {_WANTED}. Received: {_shown(images)}")
     if len(images) < 2 or 0 in shape:
         raise DataError(f"{path} should hold at least 2 images. Received: {_shown(images)}")
-    if pixel_range is None and kind not in (np.uint8, np.uint16):
+    if pixel_range is None and bits_of(kind) == 32:
         raise DataError(
             f"{path} holds {kind}: say which pixels are black and white by --pixel-range LOW HIGH."
         )
 
 
-def _pixels(path, images, pixel_range):
-    """The central squares, uint8 `(n, side, side, 1 or 3)`; 16 bits that use a small part of their
-    range are warned about."""
+def _pixels(path, images, pixel_range, dtype):
+    """The central squares, `(n, side, side, channels)` of `dtype`; 16 bits that use a small part of
+    their range are warned about."""
     height, width = images.shape[1:3]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     images = images[:, top : top + side, left : left + side]
     images = images if images.ndim == 4 else images[..., None]
-    used = Used(_bits(images))
-    pixels = np.empty(images.shape, np.uint8)
+    used = Used(bits_of(images.dtype))
+    pixels = np.empty(images.shape, dtype)
     for start in range(0, len(images), _BLOCK):
         block = images[start : start + _BLOCK]
         used.count += len(block) - 1
         used.add(float(block.min()), float(block.max()))
-        as_it_is = block.dtype == np.uint8 and pixel_range is None
-        pixels[start : start + _BLOCK] = block if as_it_is else to_eight_bits(block, pixel_range)
+        pixels[start : start + _BLOCK] = to_pixels(block, pixel_range, dtype)
     if warning := used.warning(path, pixel_range):
         warnings.warn(warning, stacklevel=5)
     return pixels
-
-
-def _bits(images):
-    """8 or 16, or 32 where the range of pixels has to be told."""
-    return {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}.get(images.dtype, 32)
 
 
 def _classes(path, labels, count):

@@ -17,7 +17,7 @@ import math
 import keras
 import tensorflow as tf
 
-from cueco_tf.data.view_matrices import blurring, colours, sampling
+from cueco_tf.data.view_matrices import blurring, colours, sampling, tones
 from cueco_tf.parts.uniform import uniform
 
 
@@ -36,7 +36,8 @@ class TwoViews:
 
     Each view goes through a resized crop, a horizontal flip, colour jitter, a change to gray, a
     Gaussian blur and solarisation, each with its own probability; those of blur and solarisation
-    may differ between the views (BYOL). Values are clipped once, at the end.
+    may differ between the views (BYOL). Values are clipped once, at the end. Images of other
+    channels than three have no colours: saturation, hue and gray leave them as they are.
 
     Args:
         crop_scale: (least, most) share of the image's area that a crop covers, in (0, 1].
@@ -97,9 +98,16 @@ class TwoViews:
             )
 
     @classmethod
-    def for_image_size(cls, size):
-        """The recipe of the published baselines: blur and solarisation only above 64 pixels."""
-        return cls() if size <= 64 else cls(blur=0.5, solarise=0.2)
+    def for_image_size(cls, size, channels=3):
+        """The recipe of the published baselines: blur and solarisation only above 64 pixels, and
+        changes of colour only for three channels."""
+        colourless = {} if channels == 3 else dict(jitter=(0.4, 0.4, 0.0, 0.0), gray=0.0)
+        return cls(**colourless) if size <= 64 else cls(blur=0.5, solarise=0.2, **colourless)
+
+    @property
+    def changes_colours(self):
+        """Whether something is asked for that only images of three channels have."""
+        return max(self.jitter[2:]) > 0 or self.gray > 0
 
     def get_config(self):
         """All arguments by name, for Keras and JSON."""
@@ -114,7 +122,7 @@ class TwoViews:
         """Makes two views of every image.
 
         Args:
-            images: `(batch, height, width, 3)`, pixels 0 to 255, any dtype.
+            images: `(batch, height, width, channels)`, pixels 0 to 255, any dtype.
             seed: two integers; the same seed gives the same views.
 
         Returns:
@@ -147,15 +155,15 @@ class TwoViews:
         """Makes the two views that were drawn.
 
         Args:
-            images: `(n, height, width, 3)`, pixels 0 to 255, any dtype: whole images, whatever
-                shape they were brought to.
+            images: `(n, height, width, channels)`, pixels 0 to 255, any dtype: whole images,
+                whatever shape they were brought to.
             draws: rows of what `draws` returned, `(n, 2, 14)`.
             aspects: height over width that the images are seen at, a number or `(n,)`. Defaults
                 to 1.
             size: height and width of the views; None, the default, for the images' own.
 
         Returns:
-            Two float32 tensors `(n, *size, 3)`, pixels 0 to 255.
+            Two float32 tensors `(n, *size, channels)`, pixels 0 to 255.
         """
         size = size or images.shape[1:3]
         return tuple(self._render(images, view, draws, aspects, size) for view in (0, 1))
@@ -185,7 +193,7 @@ class TwoViews:
 
     def _render(self, images, view, draws, aspects, size):
         count = tf.shape(images)[0]
-        length, breadth = images.shape[1:3]
+        length, breadth, channels = images.shape[1:]
         height, width = size
         flip, gray, blur, sigma, solarise, *jitter = tf.unstack(draws[:, view, 4:], axis=1)
         top, left, bottom, right = tf.unstack(self._boxes(draws, view, aspects), axis=1)
@@ -200,23 +208,30 @@ class TwoViews:
             rows = blurring(sigma, height) @ rows
             columns = blurring(sigma, width) @ columns
 
-        lines = tf.reshape(tf.cast(images, tf.float32), (count, length, breadth * 3))
-        planes = tf.transpose(tf.reshape(rows @ lines, (count, height, breadth, 3)), (0, 3, 1, 2))
+        lines = tf.reshape(tf.cast(images, tf.float32), (count, length, breadth * channels))
+        planes = tf.reshape(rows @ lines, (count, height, breadth, channels))
+        planes = tf.transpose(planes, (0, 3, 1, 2))
         planes = tf.matmul(planes, columns[:, None], transpose_b=True)
-        pixels = tf.reshape(planes, (count, 3, height * width))
-        mixing, offset = self._colours(tf.reduce_mean(pixels, axis=2), jitter, gray)
-        pixels = tf.clip_by_value(mixing @ pixels + offset[:, None, None], 0.0, 255.0)
-        view_images = tf.transpose(tf.reshape(pixels, (count, 3, height, width)), (0, 2, 3, 1))
+        pixels = tf.reshape(planes, (count, channels, height * width))
+        pixels = tf.clip_by_value(self._jittered(pixels, jitter, gray), 0.0, 255.0)
+        planes = tf.reshape(pixels, (count, channels, height, width))
+        view_images = tf.transpose(planes, (0, 2, 3, 1))
         if solarised > 0:
             chosen = (solarise < solarised)[:, None, None, None]
             view_images = tf.where(chosen, _solarise_layer()(view_images), view_images)
         return view_images
 
-    def _colours(self, mean, jitter, gray):
+    def _jittered(self, pixels, jitter, gray):
+        """Pixels `(n, channels, pixels)` with the changes of brightness, contrast and colours."""
         apply, *draws = jitter
         on = tf.cast(apply < self.jitter_probability, tf.float32)
-        changes = (
+        brightness, contrast, *of_colour = (
             on * strength * (2.0 * draw - 1.0)
             for strength, draw in zip(self.jitter, draws, strict=True)
         )
-        return colours(mean, *changes, gray < self.gray)
+        mean = tf.reduce_mean(pixels, axis=2)
+        if pixels.shape[1] != 3:
+            factor, offset = tones(mean, brightness, contrast)
+            return factor[:, None, None] * pixels + offset[:, :, None]
+        mixing, offset = colours(mean, brightness, contrast, *of_colour, gray < self.gray)
+        return mixing @ pixels + offset[:, None, None]

@@ -76,7 +76,7 @@ def keep_copies(images, where):
         for name in ("train", "test")
         if hasattr(split := getattr(images, name), "copies")
     }
-    needed = sum(len(split) * sum(map(math.prod, split.shapes)) for split in splits.values())
+    needed = sum(map(_needed, splits.values()))
     where = _decide(where, needed) if splits else NONE
     with contextlib.ExitStack() as held:
         if where != NONE:
@@ -86,6 +86,11 @@ def keep_copies(images, where):
                 **{name: dataclasses.replace(splits[name], copies=kept[name]) for name in splits},
             )
         yield images
+
+
+def _needed(split):
+    """The bytes that a split's copies take."""
+    return len(split) * sum(map(math.prod, split.shapes)) * split.reading.dtype.itemsize
 
 
 def _decide(where, needed):
@@ -111,12 +116,13 @@ def _copies(split, where, held):
     """The `Copies` of a split in memory or in a folder; `held` lets go of what they hold."""
     stores = []
     for name, shape in zip(("views", "plain"), split.shapes, strict=True):
+        given = len(split), shape, split.reading.dtype
         if where == MEMORY:
-            stores.append(Memory(len(split), shape))
+            stores.append(Memory(*given))
         else:
             folder = Path(where).expanduser() / f"{name}-{shape[0]}-{split.identity()[:24]}"
             try:
-                stores.append(Folder(folder, len(split), shape))
+                stores.append(Folder(folder, *given))
             except InUseError:
                 stores.append(Nowhere())
                 continue

@@ -26,22 +26,24 @@ class Decoder:
         self.paths = paths
         self.boxes = boxes
         self.size = size
-        self.reading = reading
+        self.reading = reading.settled()
         self.kept = kept
         self.strict = strict
+        self._shape = (size, size, self.reading.channels)
         self.failed = set()
         self.pool = concurrent.futures.ThreadPoolExecutor(image_files.WORKERS)
 
     def __call__(self, index):
-        """`index` `(batch,)` gives uint8 `(readable, size, size, 3)` and a mask of those,
+        """`index` `(batch,)` gives `(readable, size, size, channels)` and a mask of those,
         `(batch,)`."""
-        images, readable = tf.numpy_function(self._decode, (index,), (tf.uint8, tf.bool))
-        images.set_shape((None, self.size, self.size, 3))
+        dtypes = self.reading.dtype, tf.bool
+        images, readable = tf.numpy_function(self._decode, (index,), dtypes)
+        images.set_shape((None, *self._shape))
         readable.set_shape((None,))
         return images, readable
 
     def _decode(self, index):
-        images = np.empty((len(index), self.size, self.size, 3), np.uint8)
+        images = np.empty((len(index), *self._shape), self.reading.dtype)
         # Several at a time: to hand over one takes as long as to find one that is kept.
         places = np.array_split(np.arange(len(index)), min(len(index), 2 * image_files.WORKERS))
         parts = self.pool.map(lambda some: [self._put(index[k], images[k]) for k in some], places)

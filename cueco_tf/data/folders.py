@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from cueco_tf.data.channels import RGB
+from cueco_tf.data.file_splits import FileSplit
 from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.data.layout import lay_out
 from cueco_tf.data.scan import find, look_into
-from cueco_tf.data.splits import LARGE_SIZE, SMALL, DataError, FileSplit, ImageSet
+from cueco_tf.data.splits import LARGE_SIZE, SMALL, DataError, ImageSet
 from cueco_tf.data.tally import printable, some
 
 _TEST_SHARE = 0.2
@@ -70,9 +72,11 @@ def _image_set(name, where, found, layout, image_size, reading):
         print(line)
     if len(layout.train) < 2:
         number = "A single readable image" if len(layout.train) else "No readable image"
-        raise DataError(f"{number} in {where}.")
+        why = found.left.first("unreadable")
+        raise DataError(f"{number} in {where}.{why and f' {why}'}")
+    title = ",".join(map(printable, found.places))
+    reading = _settled(title, taken, reading)
     for used in found.used:
-        title = ",".join(map(printable, found.places))
         warning = used.warning(title, reading.range_of(used.bits))
         if warning:
             warnings.warn(warning, stacklevel=5)
@@ -84,6 +88,18 @@ def _image_set(name, where, found, layout, image_size, reading):
         train, test = draw_test(layout.labels, train, len(layout.names))
     names = tuple(map(printable, layout.names))
     return ImageSet(name, whole.take(train), whole.take(test), names, taken)
+
+
+def _settled(title, taken, reading):
+    """The reading of these images; it is said where it is not that of ordinary pictures."""
+    try:
+        reading = taken.settled(reading)
+    except ValueError as error:
+        raise DataError(f"{title}: {error}") from error
+    if reading != dataclasses.replace(reading, channels=RGB, depth=8):
+        channels = f"{reading.channels} channel{'s' * (reading.channels > 1)}"
+        print(f"Pixels: {channels} of {reading.depth} bits, {reading.dtype}")
+    return reading
 
 
 def _taken(found, layout):

@@ -1,10 +1,9 @@
-"""Which formats of images are read: Pillow's, and HEIC where pillow-heif is. No TensorFlow."""
+"""Which formats of images are read: Pillow's, HEIC where pillow-heif is, and NumPy's. No
+TensorFlow."""
 
 import contextlib
 
 from PIL import Image
-
-from cueco_tf.data.members import openable
 
 with contextlib.suppress(ImportError):
     import pillow_heif
@@ -18,13 +17,16 @@ EXTRAS = {".heic": "heic", ".heif": "heic", ".hif": "heic"}
 def suffixes():
     """The suffixes of the formats that are read here: a set, in lower case."""
     known = Image.registered_extensions().items()
-    return {suffix for suffix, kind in known if kind in Image.OPEN}
+    return {suffix for suffix, kind in known if kind in Image.OPEN} | {".npy"}
 
 
-def open_image(path):
-    """Opens an image as `PIL.Image.open` does, by its path or as a `Member`.
+def open_image(file):
+    """Opens an image, with all of these formats known.
+
+    Args:
+        file: what `PIL.Image.open` takes.
 
     Raises:
         OSError: where it is gone, or no image.
     """
-    return Image.open(openable(path))
+    return Image.open(file)

@@ -1,6 +1,7 @@
 """Two views by a Keras layer, and what else may stand for an augmentation."""
 
 import inspect
+import warnings
 
 import keras
 import tensorflow as tf
@@ -17,16 +18,17 @@ def as_augmentation(augment, image_shape):
         image_shape: (height, width, channels) of the images.
 
     Raises:
-        ValueError: for anything else, or channels that are not those of `TwoViews`.
+        ValueError: for anything else.
     """
     if isinstance(augment, keras.layers.Layer):
         augment = LayerViews(augment)
     if augment is None:
-        augment = TwoViews.for_image_size(max(image_shape[:2]))
-    if isinstance(augment, TwoViews) and image_shape[2] != 3:
-        raise ValueError(
-            f"`TwoViews`, which is taken unless `augment` is given, makes views of RGB images. "
-            f"Received an encoder of images of {image_shape[2]} channels."
+        augment = TwoViews.for_image_size(max(image_shape[:2]), image_shape[2])
+    if isinstance(augment, TwoViews) and image_shape[2] != 3 and augment.changes_colours:
+        warnings.warn(
+            f"Images of {image_shape[2]} channels have no colours: the changes of saturation and "
+            f"hue and the gray views of `augment` leave them as they are.",
+            stacklevel=4,
         )
     if isinstance(augment, LayerViews):
         augment.build(image_shape)

@@ -22,6 +22,23 @@ def to_eight_bits(values, pixel_range):
     return np.clip(np.round((values - low) * (255 / (high - low))), 0, 255).astype(np.uint8)
 
 
+def to_pixels(values, pixel_range, dtype):
+    """Pixels from 0 (black) to 255 (white); what lies beyond is cut off.
+
+    Args:
+        values: array of numbers of any type; NaN is black.
+        pixel_range: `(LOW, HIGH)`, or None for 0 and the largest number of 8 or 16 bits.
+        dtype: uint8, or float32 to keep what there is beyond 8 bits.
+    """
+    values = np.asarray(values)
+    if dtype == np.uint8:
+        as_it_is = values.dtype == np.uint8 and pixel_range is None
+        return values if as_it_is else to_eight_bits(values, pixel_range)
+    low, high = pixel_range or (0, 0xFF if values.dtype == np.uint8 else 0xFFFF)
+    values = np.nan_to_num(values.astype(np.float32), nan=low)
+    return np.clip((values - np.float32(low)) * np.float32(255 / (high - low)), 0, 255)
+
+
 @dataclasses.dataclass
 class Used:
     """The part of their range that the pixels of a set use, file after file.

@@ -15,8 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from cueco_tf.data.formats import suffixes
-from cueco_tf.data.image_files import AS_STORED, WORKERS, Look, examine, reason
+from cueco_tf.data.image_files import WORKERS, examine, reason
+from cueco_tf.data.photos import Look
 from cueco_tf.data.pixels import Used
+from cueco_tf.data.reading import AS_STORED
 from cueco_tf.data.taken import Scan, as_array
 from cueco_tf.data.tally import Left, printable
 
@@ -158,15 +160,15 @@ def look_into(found, reading=AS_STORED):
         `(found, kept)`: the `Scan`, with sizes, of those that can be read; and which those are, an
         index array.
     """
-    sizes = np.zeros((len(found), 2), np.int32)
+    sizes, kinds = np.zeros((len(found), 2), np.int32), np.zeros((len(found), 2), np.int8)
     used = {bits: Used(bits) for bits in (8, 16, 32)}
     for i, look in enumerate(_looks(found, reading)):
         if isinstance(look, Look):
-            sizes[i] = look.width, look.height
+            sizes[i], kinds[i] = (look.width, look.height), (look.channels, look.deep)
             used[look.bits].add(look.low, look.high)
         else:
             found.left.add("unreadable", f"{printable(Path(found.paths[i]).name)}: {look}")
-    found = dataclasses.replace(found, sizes=sizes, used=tuple(used.values()))
+    found = dataclasses.replace(found, sizes=sizes, kinds=kinds, used=tuple(used.values()))
     kept = np.flatnonzero(sizes[:, 0])
     return found.take(kept), kept
 

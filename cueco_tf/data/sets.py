@@ -15,9 +15,9 @@ from sklearn.model_selection import train_test_split
 from cueco_tf.data.arrays import load_array
 from cueco_tf.data.columns import ListingError
 from cueco_tf.data.folders import load_folder, load_listing
-from cueco_tf.data.image_files import AS_STORED, Reading
 from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.data.listings import open_listing
+from cueco_tf.data.reading import AS_STORED, Reading
 from cueco_tf.data.splits import DataError, ImageSet, array_split
 from cueco_tf.data.tfds import imagenet100_classes, load_tfds
 from cueco_tf.settings.choices import DATASETS, LISTINGS, dataset_named, folders_in
@@ -45,7 +45,8 @@ def load(name, data_dir=None, image_size=None, holdout=0.0, labels=None, reading
             the place of the test split, to choose options by. Defaults to 0.
         labels: of a folder: `"folders"`: its sub-folders are classes; `"none"`: they mean nothing;
             None, the default, for what they look like.
-        reading: `Reading` of image files: which pixels are black and white, how large they may be.
+        reading: `Reading`: which pixels are black and white, how many channels and bits are kept,
+            how large files may be.
 
     Returns:
         `ImageSet`.
@@ -62,9 +63,9 @@ def _load(name, data_dir, image_size, labels, reading):
     name = dataset_named(name)
     kind, _, rest = name.partition(":")
     if name == "digits":
-        return _digits(image_size)
+        return _digits(image_size, reading.channels)
     if name in ("cifar10", "cifar100"):
-        return load_tfds(name, name, data_dir, image_size)
+        return load_tfds(name, name, data_dir, image_size, reading=reading)
     if name == "imagenet100":
         classes = imagenet100_classes()
         return load_tfds(name, "imagenet2012", data_dir, image_size, classes, reading)
@@ -155,7 +156,7 @@ def scored_for(config, images, data_dir=None):
 
 def reading_of(config):
     """The `Reading` of a `RunConfig`."""
-    return Reading(config.pixel_range, config.max_megapixels)
+    return Reading(config.pixel_range, config.max_megapixels, config.channels, config.depth)
 
 
 def _hold_out(images, share):
@@ -172,7 +173,7 @@ def _hold_out(images, share):
     return dataclasses.replace(images, train=rest, test=held)
 
 
-def _digits(image_size):
+def _digits(image_size, channels):
     digits = load_digits()
     images = np.round(digits.images[..., None] * (255 / 16)).astype(np.uint8)
     labels = digits.target.astype(np.int32)
@@ -180,6 +181,7 @@ def _digits(image_size):
     train_x, test_x, train_y, test_y = split
     names = tuple(str(name) for name in digits.target_names)
     train, test = (
-        array_split(*pair, image_size) for pair in ((train_x, train_y), (test_x, test_y))
+        array_split(*pair, image_size, channels=channels)
+        for pair in ((train_x, train_y), (test_x, test_y))
     )
     return ImageSet("digits", train, test, names)

@@ -40,11 +40,11 @@ class Memory:
 
     Args:
         count: integer, the images.
-        shape: of a copy.
+        shape, dtype: of a copy.
     """
 
-    def __init__(self, count, shape):
-        self._rows = np.empty((count, *shape), np.uint8)
+    def __init__(self, count, shape, dtype=np.uint8):
+        self._rows = np.empty((count, *shape), dtype)
         self._there = np.zeros(count, bool)
 
     def read(self, i, row):
@@ -68,16 +68,17 @@ class Folder:
     Args:
         path: of the folder, for these images alone.
         count: integer, the images.
-        shape: of a copy.
+        shape, dtype: of a copy.
 
     Raises:
         InUseError: where another process has not yet made the folder.
         CacheError: for a folder that cannot be made or used, or a disk without the space.
     """
 
-    def __init__(self, path, count, shape):
-        self._length = math.prod(shape)
-        self._about = {"format": 1, "images": count, "shape": list(shape)}
+    def __init__(self, path, count, shape, dtype=np.uint8):
+        dtype = np.dtype(dtype)
+        self._length = math.prod(shape) * dtype.itemsize
+        self._about = {"format": 1, "images": count, "shape": list(shape), "dtype": dtype.str}
         self._held = contextlib.ExitStack()
         try:
             self._writes = self._own(path)

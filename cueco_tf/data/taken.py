@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cueco_tf.data.channels import common
 from cueco_tf.data.members import suffix
 from cueco_tf.data.tally import Left, listed, one_line, printable
 
@@ -17,8 +18,9 @@ class Scan:
     `places` names where they were looked for: folders, or the list or pattern; `place`, int32
     `(n,)`, says in which of them each lies. `paths` is an `(n,)` array of strings, each as long as
     it is, or of `Member`s; those of a folder are in the order of their parts. `sizes` is int32
-    `(n, 2)`, width and height, or None before they are looked into; `left` a `Left`; `used` a list
-    of `Used`, by bits; `meaning` says in words what the sub-folders, or labels, are taken for.
+    `(n, 2)`, width and height, and `kinds` int8 `(n, 2)`, channels and whether there are more than
+    8 bits of each, or None before they are looked into; `left` a `Left`; `used` a list of `Used`,
+    by bits; `meaning` says in words what the sub-folders, or labels, are taken for.
     """
 
     places: tuple
@@ -26,6 +28,7 @@ class Scan:
     left: Left
     place: np.ndarray = None
     sizes: np.ndarray | None = None
+    kinds: np.ndarray | None = None
     used: tuple = ()
     meaning: str = ""
 
@@ -65,10 +68,23 @@ class Scan:
 
     def take(self, chosen):
         """The images at an index array."""
-        sizes = None if self.sizes is None else self.sizes[chosen]
+        looks = {name: getattr(self, name) for name in ("sizes", "kinds")}
+        looks = {name: None if each is None else each[chosen] for name, each in looks.items()}
         return dataclasses.replace(
-            self, paths=self.paths[chosen], place=self.place[chosen], sizes=sizes
+            self, paths=self.paths[chosen], place=self.place[chosen], **looks
         )
+
+    def settled(self, reading):
+        """A `Reading` with channels and depth: those of the images where it leaves them to the set.
+
+        Raises:
+            ValueError: for images that differ in their channels.
+        """
+        numbers, first, counts = np.unique(self.kinds[:, 0], return_index=True, return_counts=True)
+        names = (printable(Path(path).name) for path in self.paths[first])
+        found = dict(zip(numbers.tolist(), zip(counts, names, strict=True), strict=True))
+        depth = 16 if 2 * np.count_nonzero(self.kinds[:, 1]) > len(self) else 8
+        return reading.settled(reading.channels or common(found), depth)
 
     def parts_below(self):
         """For each image, the names of the folders between its place and it, and its own."""

@@ -34,6 +34,11 @@ class Left:
         rare = suffix not in self.reasons and len(self.reasons) >= _DIFFERENT
         self.add("other suffixes" if rare or len(suffix) > _LONGEST else suffix, example, count)
 
+    def first(self, why):
+        """The first example of a reason as a sentence, empty where there is none."""
+        examples = self.reasons.get(why, {}).get("examples")
+        return f"The first that is {why}: {one_line(examples[0])}" if examples else ""
+
     def counts(self):
         """How often each reason is one: a dict, small however many files there are."""
         return {why: known["count"] for why, known in self.reasons.items()}

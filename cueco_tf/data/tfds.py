@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cueco_tf.data.image_files import AS_STORED
+from cueco_tf.data.file_splits import FileSplit
 from cueco_tf.data.labels import UNLABELLED
 from cueco_tf.data.presence import MissingError, check_there
+from cueco_tf.data.reading import AS_STORED
 from cueco_tf.data.scan import scan
 from cueco_tf.data.splits import (
     LARGE_SIZE,
     SMALL,
     DataError,
-    FileSplit,
     ImageSet,
     array_split,
 )
@@ -39,7 +39,7 @@ def load_tfds(name, tfds_name, data_dir, image_size, classes=None, reading=AS_ST
         data_dir: where TFDS keeps its sets, or None for the environment's or its own place.
         image_size: integer, the height and width to train at, or None for the native size.
         classes: the names of the classes to keep, which then get these numbers; None for all.
-        reading: `Reading` of images that become files.
+        reading: `Reading`.
 
     Returns:
         `ImageSet`.
@@ -72,7 +72,8 @@ def load_tfds(name, tfds_name, data_dir, image_size, classes=None, reading=AS_ST
     names = tuple(label.names) if hasattr(label, "names") else None
     small = None not in image.shape and max(image.shape[:2]) <= SMALL
     if small:
-        train, test = (_tfds_arrays(builder, split, names, image_size) for split in splits)
+        how = names, image_size, reading.channels
+        train, test = (_tfds_arrays(builder, split, *how) for split in splits)
     else:
         size = image_size or LARGE_SIZE
         train, test = (extract(builder, split, names, classes, size, reading) for split in splits)
@@ -108,7 +109,7 @@ def _prepared_builder(name, tfds_name, data_dir):
     return builder
 
 
-def _tfds_arrays(builder, split, names, image_size):
+def _tfds_arrays(builder, split, names, image_size, channels):
     import tensorflow_datasets as tfds
 
     keys = ("image", "label") if names else ("image",)
@@ -117,7 +118,8 @@ def _tfds_arrays(builder, split, names, image_size):
     batches = list(tfds.as_numpy(dataset))
     images = np.concatenate([batch["image"] for batch in batches])
     labels = np.concatenate([batch["label"] for batch in batches]) if names else None
-    return array_split(images, None if labels is None else labels.astype(np.int32), image_size)
+    labels = None if labels is None else labels.astype(np.int32)
+    return array_split(images, labels, image_size, channels=channels)
 
 
 def _anyone(holder):

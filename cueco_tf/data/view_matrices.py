@@ -63,3 +63,18 @@ def colours(mean, brightness, contrast, saturation, hue, gray):
     # Contrast moves towards the image's mean luma, which the other changes leave as it is.
     luma = brightness * tf.linalg.matvec(mean, _LUMA)
     return mixing * (brightness * contrast)[:, None, None], (1.0 - contrast) * luma
+
+
+def tones(mean, brightness, contrast):
+    """Changes of channels that are no colours, as `factor * pixel + offset`. Contrast moves each
+    channel towards its own mean: they need have nothing to do with each other.
+
+    Args:
+        mean: float32 `(batch, channels)`, the mean pixel of each image.
+        brightness, contrast: as in `colours`.
+
+    Returns:
+        float32 `(batch,)` and `(batch, channels)`.
+    """
+    brightness, contrast = (tf.maximum(1.0 + change, 0.0) for change in (brightness, contrast))
+    return brightness * contrast, ((1.0 - contrast) * brightness)[:, None] * mean

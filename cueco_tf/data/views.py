@@ -26,7 +26,7 @@ def from_arrays(images, labels, batch_size, augment, seed, first_step, part=WHOL
     """Endless batches from images held in memory, shuffled anew each epoch.
 
     Args:
-        images: `(n, height, width, 3)` array, pixels 0 to 255.
+        images: `(n, height, width, channels)` array, pixels 0 to 255.
         labels: `(n,)` integers, or None.
         batch_size: integer >= 1; the last batch of an epoch may be smaller.
         augment: function of `(images, seed)` that returns two views.
@@ -207,8 +207,8 @@ def splitter(spec, image_shape):
     shape = "x".join(str(size) for size in image_shape)
     raise ValueError(
         f"The dataset should yield batches of {shape} images, (images, labels), (view1, view2) or "
-        f"((view1, view2), labels). Received elements: {spec}. (Is it batched, is it in RGB, and "
-        f"is the encoder built for its image size?)"
+        f"((view1, view2), labels). Received elements: {spec}. (Is it batched, and is the encoder "
+        f"built for its image size and channels?)"
     )
 
 
@@ -234,7 +234,12 @@ def check_images(images, image_shape):
             f"Received shape: {images.shape}"
         )
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
-        raise ValueError(f"Images should be uint8 or float. Received dtype: {images.dtype}")
+        deep = images.dtype == np.uint16
+        advice = ": make them float32 and divide by 257, or by what makes white 255" if deep else ""
+        raise ValueError(
+            f"Images should be uint8 or float, pixels 0 to 255. Received dtype: "
+            f"{images.dtype}{advice}"
+        )
     if np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all():
         raise ValueError("Images should be finite. Received NaN or infinite pixels.")
     warn_if_scaled(images)

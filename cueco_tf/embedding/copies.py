@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from cueco_tf.data.channels import as_picture
 from cueco_tf.embedding.sources import SourceError
 from cueco_tf.ownership import own
 from cueco_tf.storage import new_folder
@@ -38,7 +39,7 @@ def copies(folder, rows, count, num_clusters, load, link=False):
         count: integer, how many those are.
         num_clusters: integer >= 1; the cluster's number is the folder's name, in as many digits
             as the last one needs; below 0, the folder is called `other`.
-        load: function of an image's number that returns it, uint8 `(height, width, 3)`, where its
+        load: function of an image's number that returns it, `(height, width, channels)`, where its
             name is no file's; it raises SourceError where that cannot be.
         link: make symbolic links in place of copies. Defaults to False.
 
@@ -93,7 +94,7 @@ def _place(folder, i, name, load, link):
     folder.mkdir(parents=True, exist_ok=True)
     origin = Path(name)
     if not origin.is_file():
-        Image.fromarray(load(i)).save(folder / f"{i:08d}.png")
+        Image.fromarray(as_picture(load(i))).save(folder / f"{i:08d}.png")
         return
     target = folder / origin.name
     while target.exists():  # of the same name in another folder

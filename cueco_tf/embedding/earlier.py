@@ -1,12 +1,12 @@
 """Rows of an earlier time, for images that have not changed since."""
 
 import dataclasses
-import json
 import tempfile
 
 import numpy as np
 from tqdm import tqdm
 
+from cueco_tf.data.reading import Reading
 from cueco_tf.embedding.tables import TableError, open_table, row_dtype
 
 
@@ -101,9 +101,15 @@ class Earlier:
         return rows
 
 
+def _reading_of(table):
+    """How the images of a table were read: all arguments of `Reading`, or None for an array."""
+    found = table.origin.get("reading")
+    return found and dataclasses.asdict(Reading(**found).settled())
+
+
 def _check_origin(path, table, export, source):
-    reading = source.reading and json.loads(json.dumps(dataclasses.asdict(source.reading)))
-    found = table.origin.get("sha256"), table.origin.get("reading")
+    reading = source.reading and dataclasses.asdict(source.reading)
+    found = table.origin.get("sha256"), _reading_of(table)
     if found[0] != export.sha256 or table.dim != export.embedding_dim:
         differing = (
             f"export (sha256 {str(found[0])[:12]}..., of the one given {export.sha256[:12]}...)"

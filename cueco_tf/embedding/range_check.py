@@ -4,8 +4,9 @@ import contextlib
 
 import numpy as np
 
-from cueco_tf.data.image_files import AS_STORED, examine
+from cueco_tf.data.image_files import examine
 from cueco_tf.data.pixels import Used
+from cueco_tf.data.reading import AS_STORED
 from cueco_tf.embedding.sources import FileSource
 
 _SAMPLE = 32  # images that are looked into before all are embedded

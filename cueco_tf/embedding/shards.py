@@ -17,7 +17,7 @@ WHAT = {
     "sha256": "export",
     "list": "list of images",
     "total": "number of images",
-    "reading": "range of pixels or limit of megapixels",
+    "reading": "range of pixels, limit of megapixels, channels or depth",
 }
 
 

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cueco_tf.data import image_files, members
+from cueco_tf.data.pixels import to_pixels
+from cueco_tf.data.reading import AS_STORED, Reading
+from cueco_tf.data.stacks import bits_of
 from cueco_tf.data.taken import Scan
 from cueco_tf.embedding.tables import STATE_DTYPE
 
@@ -39,7 +42,7 @@ class FileSource:
     paths: Sequence
     image_size: int
     crop: float
-    reading: image_files.Reading = image_files.AS_STORED
+    reading: Reading = AS_STORED
     scan: Scan | None = None
 
     def __len__(self):
@@ -103,19 +106,20 @@ class FileSource:
             numbers: ascending integers.
 
         Returns:
-            `(images, kept, skipped)`: uint8 `(kept, image_size, image_size, 3)`; the list of the
+            `(images, kept, skipped)`: `(kept, image_size, image_size, channels)`; the list of the
             numbers of those that could be read; a list of `(name, reason)` of the others.
         """
         images, kept, skipped = [], [], []
-        how = self.image_size, self.crop, self.reading
+        reading = self.reading.settled()
+        how = self.image_size, self.crop, reading
         for i in numbers:
             try:
                 images.append(image_files.central_crop(self.paths[i], *how))
                 kept.append(i)
             except Exception as error:  # a damaged file can make a decoder raise anything
                 skipped.append((self.paths[i], image_files.reason(error)))
-        shape = (0, self.image_size, self.image_size, 3)
-        return np.stack(images) if images else np.empty(shape, np.uint8), kept, skipped
+        shape = (0, self.image_size, self.image_size, reading.channels)
+        return np.stack(images) if images else np.empty(shape, reading.dtype), kept, skipped
 
 
 class _Arrays:
@@ -166,29 +170,33 @@ class ArrayFile(_Arrays):
     """An `.npy` file, read a block at a time.
 
     Args:
-        path: of an array, uint8 `(n, image_size, image_size, 3)`.
+        path: of an array `(n, image_size, image_size, channels)`: uint8 pixels; for a reading of 16
+            bits float32 ones from 0 to 255, or uint16 ones, which are read as in training.
         image_size: integer.
+        reading: `Reading`. Defaults to pixels as they are stored.
 
     Raises:
         SourceError: for any other array.
     """
 
-    def __init__(self, path, image_size):
-        self.path = path
+    def __init__(self, path, image_size, reading=AS_STORED):
+        self.path, self._how = path, reading.settled()
         try:
             array = np.lib.format.open_memmap(path, mode="r")
         except (ValueError, OSError, EOFError) as error:
             raise SourceError(f"{path} is not an array that can be read: {error}") from error
-        wanted = (image_size, image_size, 3)
-        if array.ndim != 4 or array.shape[1:] != wanted or array.dtype != np.uint8:
+        wanted = (image_size, image_size, self._how.channels)
+        kinds = ("float32", "uint16") if self._how.depth == 16 else ("uint8",)
+        if array.ndim != 4 or array.shape[1:] != wanted or array.dtype.name not in kinds:
+            shape = f"(n, {', '.join(map(str, wanted))})"
             raise SourceError(
-                f"{path} should hold uint8 images of shape (n, {image_size}, {image_size}, 3), as "
-                f"the encoder takes them. Received: {array.dtype} of shape {array.shape}. Resize "
-                f"them first, or give the image files themselves."
+                f"{path} should hold {' or '.join(kinds)} images of shape {shape}, as the encoder "
+                f"takes them. Received: {array.dtype} of shape {array.shape}. Resize them first, "
+                f"or give the image files themselves."
             )
         if not len(array) or not array.flags.c_contiguous:
             raise SourceError(f"{path} should hold at least one image, in C order.")
-        self._shape, self._offset = array.shape, array.offset
+        self._shape, self._offset, self._dtype = array.shape, array.offset, array.dtype
         self._title, self._range = str(path), (0, len(array))
         self._bytes = array[0].nbytes
 
@@ -203,12 +211,16 @@ class ArrayFile(_Arrays):
 
     def _pixels(self, numbers):
         if not len(numbers):
-            return np.empty((0, *self._shape[1:]), np.uint8)
+            return np.empty((0, *self._shape[1:]), self._how.dtype)
         # A memory map would count all that was ever read as memory of this process.
         start, count = self._range[0] + numbers[0], numbers[-1] + 1 - numbers[0]
         offset = self._offset + start * self._bytes
-        block = np.fromfile(self.path, np.uint8, count * self._bytes, offset=offset)
-        return block.reshape(-1, *self._shape[1:])[np.asarray(numbers) - numbers[0]]
+        count *= self._bytes // self._dtype.itemsize
+        block = np.fromfile(self.path, self._dtype, count, offset=offset)
+        block = block.reshape(-1, *self._shape[1:])[np.asarray(numbers) - numbers[0]]
+        if self._dtype == self._how.dtype:
+            return block
+        return to_pixels(block, self._how.range_of(bits_of(self._dtype)), self._how.dtype)
 
 
 class DatasetArray(_Arrays):
@@ -216,7 +228,7 @@ class DatasetArray(_Arrays):
 
     Args:
         name: of the data set and the split.
-        images: uint8 `(n, image_size, image_size, 3)`.
+        images: `(n, image_size, image_size, channels)`.
         known: the split's own fingerprint, as hex.
     """
 

@@ -5,11 +5,11 @@ TensorFlow is imported only where a data set is asked for by its name.
 
 from pathlib import Path
 
-from cueco_tf.data import image_files
 from cueco_tf.data.columns import ListingError
 from cueco_tf.data.listings import open_listing
 from cueco_tf.data.lists import read_list
 from cueco_tf.data.presence import MissingError, check_there
+from cueco_tf.data.reading import AS_STORED
 from cueco_tf.data.scan import find
 from cueco_tf.embedding.source_kinds import ArrayFile, DatasetArray, FileSource, SourceError
 from cueco_tf.process import import_tensorflow
@@ -17,21 +17,19 @@ from cueco_tf.settings.choices import LISTINGS, dataset_named, folders_in
 from cueco_tf.settings.presets import PRESETS
 
 
-def open_source(
-    source, image_size, crop=1.0, data_dir=None, split=None, reading=image_files.AS_STORED
-):
+def open_source(source, image_size, crop=1.0, data_dir=None, split=None, reading=AS_STORED):
     """Finds out what a source is.
 
     Args:
         source: path of a folder, or several with commas between them; of a list (`data.lists`); of
-            an `.npy` array, uint8 `(n, image_size, image_size, 3)`; `parquet:GLOB` or `tar:GLOB`;
-            else the name of a data set, as in training.
+            an `.npy` array of images as the encoder takes them; `parquet:GLOB` or `tar:GLOB`; else
+            the name of a data set, as in training.
         image_size: integer, the height and width that the encoder takes.
         crop: float in (0, 1], the share of an image file's shorter side that is kept.
         data_dir: where TensorFlow Datasets keeps its sets, and images of Parquet are copied to, or
             None.
         split: `"train"`, `"test"` or None (test where there is one), of a data set.
-        reading: `Reading` of image files.
+        reading: `Reading` of images, with the channels and the depth that the encoder takes.
 
     Returns:
         `FileSource`, `ArrayFile` or `DatasetArray`.
@@ -39,7 +37,7 @@ def open_source(
     Raises:
         SourceError: for anything else, or an array of another shape.
     """
-    path = Path(source)
+    path, reading = Path(source), reading.settled()
     kind, _, rest = ("", "", "") if path.exists() else dataset_named(source).partition(":")
     if path.is_file() and path.suffix.lower() in (".parquet", ".tar"):
         kind, rest = path.suffix.lower()[1:], source
@@ -51,7 +49,7 @@ def open_source(
         )
     how = image_size, crop, reading
     if path.suffix.lower() == ".npy" and path.is_file():
-        return ArrayFile(path, image_size)
+        return ArrayFile(path, image_size, reading)
     if path.is_dir() or kind == "folder":
         return _of_folders(folders_in(source), how)
     try:
@@ -102,5 +100,6 @@ def _open_dataset(name, image_size, crop, data_dir, split, reading):
     if chosen is None:
         raise SourceError(f"The data set {name} has no test split: it has no labels.")
     if isinstance(chosen, splits.ArraySplit):
-        return DatasetArray(f"{name}/{split}", chosen.images, chosen.fingerprint())
+        pixels = chosen.images.astype(reading.dtype, copy=False)  # a published set has 8 bits
+        return DatasetArray(f"{name}/{split}", pixels, chosen.fingerprint())
     return FileSource(chosen.paths, image_size, crop, reading)

@@ -14,9 +14,9 @@ _RATE_DROPS = (0.6, 0.8)
 _PIXELS = 32  # larger images are averaged down to about this size before they count as features
 
 
-def pixel_network(image_size):
+def pixel_network(image_size, channels=3):
     """Images as they are, flattened: what a learned encoder has to beat."""
-    images = keras.Input((image_size, image_size, 3), name="images")
+    images = keras.Input((image_size, image_size, channels), name="images")
     x = keras.layers.Rescaling(1 / 255)(images)
     if image_size >= 2 * _PIXELS:
         pool = keras.layers.AveragePooling2D(image_size // _PIXELS, data_format="channels_last")

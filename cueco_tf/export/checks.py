@@ -31,7 +31,7 @@ def parity(folder, network, images, clusters_of=None):
     Args:
         folder: path that holds all three formats, in float32.
         network: the serving network, from the run's own weights.
-        images: uint8 `(n, height, width, 3)`, real ones.
+        images: `(n, height, width, channels)`, real ones.
         clusters_of: `(m,)` integers, the cluster that each sum of the layer `centroids` speaks
             for; None where each has its own. Defaults to None.
 

@@ -82,7 +82,8 @@ def _clusters(run, rule):
 def _input(run, crop):
     return {
         "name": "images",
-        "dtype": "uint8",
+        "dtype": "float32" if run.config.depth == 16 else "uint8",
+        "range": [0, 255],
         "shape": ["n", *run.model.image_shape],
         "image_size": run.config.image_size,
         "crop": crop,
@@ -90,6 +91,8 @@ def _input(run, crop):
         "reading": {
             "pixel_range": run.config.pixel_range,
             "max_megapixels": run.config.max_megapixels,
+            "channels": run.config.channels,
+            "depth": run.config.depth,
         },
     }
 

@@ -22,7 +22,7 @@ one of {clusters} clusters. Trained without labels on `{dataset}`, {train_images
 
 | name | type | what it is |
 |---|---|---|
-| `images` | uint8 (n, {size}, {size}, 3) | RGB, pixels 0 to 255; any n. Scaling is inside |
+| `images` | {kind} | {colours}pixels 0 to 255; any n. Scaling is inside |
 | `embedding` | float32 (n, {dim}) | the features h |
 | `cluster` | int64 (n,) | {centroids}, 0 to {last_cluster} |
 | `cluster_similarity` | float32 (n,) | the cosine to its centroid, -1 to 1 |
@@ -102,8 +102,10 @@ def model_card(manifest):
         reference=manifest["reference"],
         last_cluster=manifest["clusters"] - 1,
         size=manifest["input"]["image_size"],
+        kind=f"{manifest['input']['dtype']} ({', '.join(map(str, manifest['input']['shape']))})",
+        colours="RGB, " if manifest["input"]["shape"][-1] == 3 else "",
         crop=manifest["input"]["crop"],
-        pixel_range=_pixel_range(config.get("pixel_range")),
+        pixel_range=_pixel_range(config.get("pixel_range"), config.get("depth")),
         dim=manifest["embedding_dim"],
         opset=manifest["opset"],
         warnings="".join(f"\n**{text}**\n" for text in manifest["warnings"]),
@@ -115,9 +117,10 @@ def model_card(manifest):
     )
 
 
-def _pixel_range(told):
-    if told is None:
+def _pixel_range(told, depth):
+    if told is None and depth != 16:
         return ""
+    told = told or (0, 0xFFFF)
     low, high = (f"{value:g}" for value in told)
     return (
         f" Pixels of\nthe files go from {low} (black) to {high} (white) and are scaled to 0 to 255."

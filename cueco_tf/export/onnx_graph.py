@@ -7,35 +7,39 @@ outputs, and everything is named after its place in that order.
 
 from collections import Counter
 
+import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 
-def describe(method, clusters_are):
+def describe(method, images, clusters_are):
     """What the file says of itself, for those who open it without this project.
 
     Args:
         method: its title.
+        images: what it takes, `input` of the manifest.
         clusters_are: `"centroids"`, or what else the clusters are, as in the manifest.
     """
     by = {
         "centroids": "nearest trained centroid",
         "k-means of z": "nearest centroid of k-means of z",
     }
+    channels = images["shape"][-1]
+    kind = f"{images['dtype']} (n, height, width, {channels})"
     return (
-        f"{method} encoder. images: uint8 (n, height, width, 3), pixels 0 to 255, RGB. embedding: "
+        f"{method} encoder. images: {kind}, pixels 0 to 255{', RGB' * (channels == 3)}. embedding: "
         f"(n, dim) features. cluster: (n,) {by.get(clusters_are, f'by {clusters_are}')}. "
         f"cluster_similarity: (n,) cosine to its centroid."
     )
 
 
-def canonical(model, image_size, embedding_dim, description):
+def canonical(model, images, embedding_dim, description):
     """Copies a model with names and order that depend on its structure alone.
 
     Args:
         model: `onnx.ModelProto` with the input `images` and the outputs `embedding`, `cluster`
             and `cluster_similarity`, in any order.
-        image_size: integer, height and width.
+        images: `(dtype, shape)` of one image, `("uint8", (32, 32, 3))` say.
         embedding_dim: integer, the length of an embedding.
         description: text that the file carries.
 
@@ -45,7 +49,9 @@ def canonical(model, image_size, embedding_dim, description):
     Raises:
         onnx.checker.ValidationError: when the result is not a valid model.
     """
-    inputs = [_value("images", onnx.TensorProto.UINT8, ("n", image_size, image_size, 3))]
+    dtype, shape = images
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    inputs = [_value("images", kind, ("n", *shape))]
     outputs = [
         _value("embedding", onnx.TensorProto.FLOAT, ("n", embedding_dim)),
         _value("cluster", onnx.TensorProto.INT64, ("n",)),

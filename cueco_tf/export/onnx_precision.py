@@ -16,7 +16,7 @@ def reduce(model, precision, images):
         model: `onnx.ModelProto`, a canonical float32 encoder.
         precision: `"float16"`: weights and activations, but for the cluster's choice; or
             `"int8"`: the convolutions and the head, with ranges calibrated on `images`.
-        images: uint8 `(n, height, width, 3)`, real training images.
+        images: `(n, height, width, channels)`, real training images.
 
     Returns:
         `onnx.ModelProto` in canonical form, checked in full.
@@ -30,11 +30,14 @@ def reduce(model, precision, images):
         reduced = _int8(model, images)
     else:
         raise ValueError(f"`precision` should be float16 or int8. Received: {precision!r}")
-    shapes = {value.name: value.type for value in (*model.graph.input, *model.graph.output)}
-    size, dim = (
-        shapes[name].tensor_type.shape.dim[1].dim_value for name in ("images", "embedding")
+    types = {
+        value.name: value.type.tensor_type for value in (*model.graph.input, *model.graph.output)
+    }
+    (_, *shape), (_, dim) = (
+        [axis.dim_value for axis in types[name].shape.dim] for name in ("images", "embedding")
     )
-    return canonical(reduced, size, dim, model.doc_string)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(types["images"].elem_type)
+    return canonical(reduced, (dtype, shape), dim, model.doc_string)
 
 
 def _float16(model):

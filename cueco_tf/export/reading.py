@@ -54,7 +54,7 @@ class Export:
 
     @property
     def reading(self):
-        """How the run read image files: the arguments of `image_files.Reading`."""
+        """How the run read image files: the arguments of `data.reading.Reading`."""
         return self.manifest["input"].get("reading", {})  # exports of earlier versions have none
 
     @property
@@ -157,7 +157,7 @@ class Encoder:
         self.image_size = self._session.get_inputs()[0].shape[1]
 
     def __call__(self, images):
-        """`Outputs` for images: uint8 `(n, image_size, image_size, 3)`."""
+        """`Outputs` for images `(n, image_size, image_size, channels)`, of the manifest's type."""
         return Outputs(*self._session.run(list(OUTPUTS), {"images": images}))
 
     @property

@@ -20,22 +20,23 @@ OPSET = 17  # understood by ONNX Runtime from 1.12 on
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first date that a zip archive knows
 
 
-def serving_network(model, directions, rule=None):
+def serving_network(model, directions, rule=None, dtype="uint8"):
     """The network that an export holds, in Keras's own layers and float32.
 
     Args:
         model: a method, trained under any precision or strategy.
         directions: float32 `(L, dim)`, L2-normalised: the run's clusters.
         rule: `clustering.rule.Rule` that sorts images in their place, or None. Defaults to None.
+        dtype: of the images: `"uint8"`, or `"float32"` for deeper ones. Defaults to `"uint8"`.
 
     Returns:
-        A `keras.Model` from `images`, uint8 `(n, height, width, 3)`, to a dict: `embedding`,
+        A `keras.Model` from `images`, `(n, height, width, channels)`, to a dict: `embedding`,
         float32 `(n, dim)`, the features h; `cluster`, int64 `(n,)`, the direction most similar to
         z, or what the rule says of h; `cluster_similarity`, float32 `(n,)`, the cosine to its
         centroid. The sums that the cluster is the largest of are those of the layer `centroids`.
     """
     network = inference_network(model)
-    images = keras.Input(model.image_shape, dtype="uint8", name="images")
+    images = keras.Input(model.image_shape, dtype=dtype, name="images")
     outputs = network(images)
     if rule is None:
         index, similarity = _largest(outputs["projection"], directions.T)
@@ -126,9 +127,9 @@ def to_onnx(network, description):
             opset=OPSET,
             custom_op_handlers={"Erfc": (_erfc, [])},
         )
-    _, height, _, _ = network.input_shape
+    images = network.inputs[0].dtype, network.input_shape[1:]
     try:
-        return canonical(model, height, network.output["embedding"].shape[-1], description)
+        return canonical(model, images, network.output["embedding"].shape[-1], description)
     except onnx.checker.ValidationError as error:
         reason = str(error).partition("\n")[0]
         raise ExportError(f"The encoder cannot be written as ONNX: {reason}") from error
@@ -155,7 +156,7 @@ def _erfc(context, node, name, arguments):
 
 
 def _function(network):
-    signature = tf.TensorSpec(network.input_shape, tf.uint8, name="images")
+    signature = tf.TensorSpec(network.input_shape, network.inputs[0].dtype, name="images")
 
     @tf.function(input_signature=[signature])
     def serve(images):

@@ -62,6 +62,7 @@ def _encoder(config):
         config.image_size,
         config.sync_batchnorm,
         None if config.weights == NO_WEIGHTS else config.weights,
+        config.channels,
     )
 
 

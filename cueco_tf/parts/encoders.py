@@ -5,15 +5,13 @@ Whatever its origin, an encoder takes pixels from 0 to 255 and gives `(n, featur
 
 import contextlib
 import importlib
-import re
 import tempfile
 from pathlib import Path
 
 import keras
-import numpy as np
-from keras import layers, ops
-from keras.src.backend.config import keras_home
+from keras import layers
 
+from cueco_tf.parts.applications import first_line, network_of
 from cueco_tf.parts.batch_norm import FusedBatchNormalization
 from cueco_tf.parts.resnet import build_encoder
 from cueco_tf.settings.fields import ConfigError
@@ -22,7 +20,7 @@ from cueco_tf.settings.fields import ConfigError
 _MOMENTUM = 0.9
 
 
-def encoder_of(name, width=64, image_size=32, sync_batchnorm=False, weights=None):
+def encoder_of(name, width=64, image_size=32, sync_batchnorm=False, weights=None, channels=3):
     """The encoder that an option names.
 
     Args:
@@ -37,11 +35,12 @@ def encoder_of(name, width=64, image_size=32, sync_batchnorm=False, weights=None
         weights: `"imagenet"` for the published ones of a Keras network; the path of a `.keras` file
             whose network has weights of the same shapes, or of the folder of a finished run; or
             None for random ones, or the file's own. Defaults to None.
+        channels: integer, the numbers of a pixel; the published weights are of 3. Defaults to 3.
 
     Returns:
-        A functional `keras.Model` from images `(n, image_size, image_size, 3)` to float32 features
-        `(n, features)`. BatchNormalization is ours; dropout is left out, for its draws would not be
-        those of the step's number.
+        A functional `keras.Model` from images `(n, image_size, image_size, channels)` to float32
+        features `(n, features)`. BatchNormalization is ours; dropout is left out, for its draws
+        would not be those of the step's number.
 
     Raises:
         ConfigError: for what cannot be made, read or loaded; it says what to do.
@@ -50,17 +49,21 @@ def encoder_of(name, width=64, image_size=32, sync_batchnorm=False, weights=None
     published = weights == "imagenet"
     if published and kind != "keras":
         raise ConfigError("weights", "a run or a .keras file for this encoder", weights)
+    if published and channels != 3:
+        raise ConfigError("weights", f"none for images of {channels} channels", weights)
+    shape = image_size, image_size, channels
     if kind == "keras":
-        network = _keras_network(rest, image_size, "imagenet" if published else None)
+        network = network_of(rest, shape, "imagenet" if published else None)
     elif kind == "file":
         network = read_network(rest, "encoder")
     elif kind == "python":
         network = _from_function(rest, image_size)
     else:
-        network = build_encoder(name, width, image_size, sync_batchnorm=sync_batchnorm)
+        how = dict(sync_batchnorm=sync_batchnorm, channels=channels)
+        network = build_encoder(name, width, image_size, **how)
     if rest:
-        _check(network, name, image_size)
-        network = _adapted(network, image_size, sync_batchnorm, of_file=kind == "file")
+        _check(network, name, shape)
+        network = _adapted(network, shape, sync_batchnorm, of_file=kind == "file")
     if weights is not None and not published:
         file = Path(weights, "encoder.keras") if Path(weights).is_dir() else weights
         _copy_weights(read_network(file, "weights"), network, file)
@@ -99,7 +102,7 @@ def from_bytes(content, name):
                 "a network that Keras can save and load with safe_mode, layers of its own "
                 "registered by keras.saving.register_keras_serializable()"
             )
-            raise ConfigError("encoder", words, f"{name} ({_line(error)})") from error
+            raise ConfigError("encoder", words, f"{name} ({first_line(error)})") from error
 
 
 def read_network(path, option):
@@ -115,55 +118,9 @@ def read_network(path, option):
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises anything for what it cannot read
-        reason = _line(error) if Path(path).is_file() else "no such file"
+        reason = first_line(error) if Path(path).is_file() else "no such file"
         words = "a .keras file of a network that loads with safe_mode"
         raise ConfigError(option, words, f"{path} ({reason})") from error
-
-
-def _line(error):
-    return str(error).strip().partition("\n")[0]
-
-
-def _keras_network(name, image_size, weights):
-    make = getattr(keras.applications, name)
-    images = keras.Input((image_size, image_size, 3), name="images")
-    pixels = layers.Rescaling(1.0, dtype="float32")(images)
-    try:
-        return make(
-            include_top=False, weights=weights, input_tensor=_prepared(pixels, name), pooling="avg"
-        )
-    except ValueError as error:  # images too small, say
-        raise ConfigError(
-            "encoder", "a network for this image size", f"{name}: {_line(error)}"
-        ) from error
-    except Exception as error:  # the download's own
-        address = re.search(r"https?://\S+?(?=:? )", f"{error} ")
-        if weights is None or address is None:
-            raise
-        file = address.group().rsplit("/", 1)[-1]
-        place = Path(keras_home(), "models", file)
-        words = f"downloadable: without network put {address.group()} at {place}"
-        raise ConfigError("weights", words, "imagenet") from error
-
-
-def _prepared(pixels, name):
-    """Pixels 0 to 255 as a network of `keras.applications` expects them.
-
-    What Keras does to arrays is the same change a pixel, `matrix @ pixel + offset`; so it is found
-    by what becomes of four pixels, and made by stock layers.
-    """
-    own = (vars(module) for module in vars(keras.applications).values() if hasattr(module, name))
-    prepare = next((o["preprocess_input"] for o in own if "preprocess_input" in o), lambda x: x)
-    probes = np.concatenate([np.zeros((1, 3)), np.eye(3)]).astype("float32")
-    black, *basis = np.array(prepare(probes.reshape(4, 1, 1, 3).copy())).reshape(4, 3)
-    matrix = np.stack(basis) - black  # (from, to)
-    if not np.allclose(matrix, np.diag(np.diag(matrix))):
-        pixels = ops.flip(pixels, axis=-1)  # BGR
-        matrix = matrix[::-1]
-    scale, offset = np.diag(matrix), black
-    if np.allclose(scale, 1) and np.allclose(offset, 0):
-        return pixels
-    return layers.Rescaling(scale.tolist(), offset.tolist(), dtype="float32")(pixels)
 
 
 def _from_function(place, image_size):
@@ -174,19 +131,21 @@ def _from_function(place, image_size):
         words = f"a function of the image size, {image_size}, that returns a keras.Model"
         return make(image_size)
     except Exception as error:  # of the user's own code: anything
-        reason = f"{type(error).__name__}: {_line(error)}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise ConfigError("encoder", words, f"python:{place} ({reason})") from error
 
 
-def _check(network, name, image_size):
+def _check(network, name, shape):
     """Refuses what does not turn such images into features."""
     if not isinstance(network, keras.Model) or not hasattr(network, "input_shape"):
         words = "a functional or sequential keras.Model that is built"
         raise ConfigError("encoder", words, f"{name}: {type(network).__name__}")
     taken, given = network.input_shape, network.output_shape
+    image_size, _, channels = shape
     sizes = (None, image_size)
-    if not (isinstance(taken, tuple) and len(taken) == 4 and taken[3] == 3):
-        raise ConfigError("encoder", "of one input (n, height, width, 3)", f"{name}: {taken}")
+    if not (isinstance(taken, tuple) and len(taken) == 4 and taken[3] == channels):
+        words = f"of one input (n, height, width, {channels})"
+        raise ConfigError("encoder", words, f"{name}: {taken}")
     if taken[1] not in sizes or taken[2] not in sizes:
         words = f"a network for images of {image_size} pixels"
         raise ConfigError("encoder", words, f"{name}: {taken}")
@@ -195,7 +154,7 @@ def _check(network, name, image_size):
         raise ConfigError("encoder", words, f"{name}: {given}")
 
 
-def _adapted(network, image_size, synchronized, of_file):
+def _adapted(network, shape, synchronized, of_file):
     """The network with our BatchNormalization, what pixels go through in float32, and without
     dropout; weights included."""
     policy = keras.config.dtype_policy().name
@@ -213,7 +172,7 @@ def _adapted(network, image_size, synchronized, of_file):
             config["rate"] = 0.0
         return type(layer).from_config(config)
 
-    images = keras.Input((image_size, image_size, 3), name="images")
+    images = keras.Input(shape, name="images")
     inputs = images
     if not isinstance(network, keras.Sequential):
         inputs = keras.tree.map_structure(lambda _: images, network.input)  # or a list of one
@@ -222,7 +181,7 @@ def _adapted(network, image_size, synchronized, of_file):
         copy.set_weights(network.get_weights())
     except Exception as error:  # of a layer's own code: anything
         words = "a network whose layers can be made anew from their get_config"
-        raise ConfigError("encoder", words, f"{network.name} ({_line(error)})") from error
+        raise ConfigError("encoder", words, f"{network.name} ({first_line(error)})") from error
     features = layers.Activation("linear", dtype="float32", name="features")(copy.outputs[0])
     return keras.Model(images, features, name=network.name)
 

@@ -60,7 +60,9 @@ def _block(x, width, strides, bottleneck, synchronized):
     return layers.ReLU()(layers.Add()([x, shortcut]))
 
 
-def build_encoder(name="resnet18", width=64, image_size=32, stem=None, sync_batchnorm=False):
+def build_encoder(
+    name="resnet18", width=64, image_size=32, stem=None, sync_batchnorm=False, channels=3
+):
     """Builds a residual network that turns images into features h.
 
     Args:
@@ -73,10 +75,11 @@ def build_encoder(name="resnet18", width=64, image_size=32, stem=None, sync_batc
             3x3 max-pooling, stride 2), or None, which takes the small one up to 64 pixels.
         sync_batchnorm: whether BatchNormalization takes its statistics over the images of all
             replicas, as one device would, instead of each replica's own. Defaults to False.
+        channels: integer >= 1, the numbers of a pixel. Defaults to 3.
 
     Returns:
-        A functional `keras.Model` from images `(n, image_size, image_size, 3)`, pixels 0 to 255 of
-        any dtype, to float32 features `(n, 8 * width)`; four times as many for resnet50.
+        A functional `keras.Model` from images `(n, image_size, image_size, channels)`, pixels 0 to
+        255 of any dtype, to float32 features `(n, 8 * width)`; four times as many for resnet50.
 
     Raises:
         ValueError: for an unknown name or stem, or a size or width out of range.
@@ -89,13 +92,15 @@ def build_encoder(name="resnet18", width=64, image_size=32, stem=None, sync_batc
         raise ValueError(f"`width` should be at least 1. Received: width={width}")
     if image_size < 8:
         raise ValueError(f"`image_size` should be at least 8. Received: image_size={image_size}")
+    if channels < 1:
+        raise ValueError(f"`channels` should be at least 1. Received: channels={channels}")
     if stem is None:
         stem = "small" if image_size <= 64 else "imagenet"
     if stem not in STEMS:
         raise ValueError(f"`stem` should be one of {', '.join(STEMS)}. Received: stem={stem!r}")
     blocks, bottleneck = ENCODERS[name]
 
-    inputs = keras.Input((image_size, image_size, 3), name="images")
+    inputs = keras.Input((image_size, image_size, channels), name="images")
     # In float32 under any policy: bfloat16 would round pixels to integers.
     x = layers.Rescaling(1.0 / 127.5, offset=-1.0, dtype="float32")(inputs)
     if stem == "small":

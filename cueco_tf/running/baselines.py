@@ -30,8 +30,9 @@ def baselines(run, folder):
         found["start_"] = from_bytes(begun, config.encoder)
     with seeded(config.seed):
         if is_resnet(config.encoder):
-            found["random_"] = build_encoder(config.encoder, config.width, config.image_size)
+            how = config.encoder, config.width, config.image_size
+            found["random_"] = build_encoder(*how, channels=config.channels)
         else:
             found["random_"] = keras.models.clone_model(run.model.encoder)
-    found["raw_"] = pixel_network(config.image_size)
+    found["raw_"] = pixel_network(config.image_size, config.channels)
     return found

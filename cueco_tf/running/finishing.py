@@ -37,7 +37,7 @@ def finish(config, images, scored, model, folder):
             scores |= scoring.score_clusters(model, test)
             scores |= scoring.score_network(encoder, train, test, config.seed)
             if isinstance(train, data.ArraySplit) and scored.train.images.size <= _RAW_LIMIT:
-                pixels = scoring.pixel_network(config.image_size)
+                pixels = scoring.pixel_network(config.image_size, config.channels)
                 raw = scoring.score_network(pixels, train, test, config.seed)
                 scores |= {f"raw_{name}": value for name, value in raw.items()}
         except ValueError as error:  # too few images, or a single class among them

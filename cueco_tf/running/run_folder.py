@@ -139,7 +139,8 @@ class RunFolder:
         which need not be resolved."""
         if self.config.exists():
             saved = self.read_config()
-            wanted = config.resolve(saved.train_images, saved.image_size, saved.num_classes)
+            names = ("train_images", "image_size", "num_classes", "channels", "depth")
+            wanted = config.resolve(**{name: getattr(saved, name) for name in names})
             # What was not asked for depends on the files and the devices of the run.
             free = ("fingerprint", "precision", "jit", "start")
             known = {name: getattr(saved, name) for name in free if getattr(wanted, name) is None}

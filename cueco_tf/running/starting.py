@@ -69,6 +69,21 @@ def _check_run(config):
         raise ConfigError("weights", words, f"{config.weights} ({encoders.in_words(*other)})")
 
 
+def resolved(config, facts, aloud):
+    """The configuration of a new run with what its data set decides.
+
+    Args:
+        config: `RunConfig`.
+        facts: of the data set, `ImageSet.facts`.
+        aloud: whether to print which changes of views that leaves out.
+    """
+    told, config = config, config.resolve(**facts)
+    if aloud and (told.jitter, told.gray) != (config.jitter, config.gray):
+        are = f"{config.channels} channels are" if config.channels > 1 else "One channel is"
+        print(f"Views: {are} no colours, so hue, saturation and gray are left out")
+    return config
+
+
 def checksum(content):
     """The sha256 of a file's bytes, as `config.json` records it of `start.keras`."""
     return hashlib.sha256(content).hexdigest()

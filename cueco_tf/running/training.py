@@ -22,7 +22,7 @@ from cueco_tf.running.recording import (
     RunRecorder,
 )
 from cueco_tf.running.run_folder import RunError
-from cueco_tf.running.starting import checksum, read_start, write_start
+from cueco_tf.running.starting import checksum, read_start, resolved, write_start
 from cueco_tf.running.stopping import Interrupted, StopSignal, StopTogether
 from cueco_tf.settings.fields import ConfigError
 
@@ -139,7 +139,7 @@ def _completed(config, images, workers):
         return config
     if config.jit and workers.strategy.num_replicas_in_sync > 1:
         raise ConfigError("jit", "off where several devices train a run", config.jit)
-    config = config.resolve(len(images.train), images.train.image_size, images.num_classes)
+    config = resolved(config, images.facts(), aloud=workers.is_chief)
     config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
     with workers.strategy.scope():
         return fit_to_devices(config)

@@ -15,6 +15,8 @@ _KINDS = {
 LABELS = ("folders", "none")  # what the sub-folders of folder:PATH are taken for
 ENCODERS = ("resnet10", "resnet18", "resnet34", "resnet50")
 OPTIMIZERS = ("sgd", "lars")
+MOST_CHANNELS = 16  # of an image
+DEPTHS = (8, 16)  # bits of a pixel
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 DISTRIBUTIONS = ("auto", "none", "mirrored", "multiworker")
 # Those of `keras.applications`, here because that takes seconds to import.

@@ -10,6 +10,7 @@ from cueco_tf.settings.methods import class_of
 from cueco_tf.settings.run import RunConfig
 
 FORMAT = 2
+_UNSAID = {"channels": 3, "depth": 8}  # of resolved runs that were written without these settings
 
 
 def to_dict(config):
@@ -68,7 +69,7 @@ def load(path):
         fields = None
     if not isinstance(fields, dict):
         raise ValueError("It should hold one JSON object.")
-    config = from_dict(fields)
+    config = from_dict(_UNSAID | fields)
     for field in (*settings_of(config), *settings_of(config.settings)):
         if field.metadata.get("resolved") and config.flat()[field.name] is None:
             raise ValueError(f"It says nothing of {field.name}.")

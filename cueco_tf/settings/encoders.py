@@ -49,6 +49,8 @@ def _broken_weights(value, others):
         return (
             f"a run or a .keras file for --encoder {others['encoder']}: keras:NAME has imagenet's"
         )
+    if value == IMAGENET and others["channels"] not in (None, 3):
+        return f"none for images of {others['channels']} channels: imagenet's are of three"
     return None
 
 

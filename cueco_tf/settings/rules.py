@@ -79,8 +79,8 @@ def between(low, high, ends="[]"):
 
 
 def one_of(*choices):
-    """The rule of the texts in a list."""
-    return rule(lambda value: value in choices, f"one of {', '.join(choices)}")
+    """The rule of the values in a list."""
+    return rule(lambda value: value in choices, f"one of {', '.join(map(str, choices))}")
 
 
 def numbers_in(size, low, high, holds=lambda values: True, words=""):

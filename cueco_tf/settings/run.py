@@ -41,6 +41,8 @@ class RunConfig(RunFields):
             if known[name] is not None and self.dataset.partition(":")[0] not in kinds:
                 where = ", ".join(f"--dataset {kind}:" for kind in kinds)
                 raise ConfigError(name, f"left out: it is of {where}", known[name])
+        if self.depth == 16 and self.dataset.partition(":")[0] not in _OF_KINDS["pixel_range"]:
+            raise ConfigError("depth", "8: published sets have no more", self.depth)
         if self.width is not None and not encoders.is_resnet(self.encoder):
             raise ConfigError("width", "left out: it is of the ResNets", self.width)
         if self.batch_size < kind.least_batch:
@@ -89,14 +91,21 @@ class RunConfig(RunFields):
             given["settings"] = dataclasses.asdict(self.settings) | given["settings"]
         return dataclasses.replace(self, method=method, **given)
 
-    def resolve(self, train_images, image_size, num_classes):
-        """Fills in what depends on the data set.
+    def resolve(self, train_images, image_size, num_classes, channels=3, depth=8):
+        """Fills in what depends on the data set. Views of other channels than three have no colours
+        that could be changed.
 
         Raises:
             ConfigError: when the values do not fit the data set.
         """
+        channels = self.channels or channels
+        in_colour = channels == 3
         return dataclasses.replace(
             self,
+            channels=channels,
+            depth=self.depth or depth,
+            jitter=self.jitter if in_colour else (*self.jitter[:2], 0.0, 0.0),
+            gray=self.gray if in_colour else 0.0,
             settings=self.settings.resolve(train_images, num_classes),
             train_images=train_images,
             image_size=image_size,

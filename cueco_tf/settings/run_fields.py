@@ -6,8 +6,10 @@ import math
 
 from cueco_tf.settings.choices import (
     DATASETS,
+    DEPTHS,
     ENCODERS,
     LABELS,
+    MOST_CHANNELS,
     OPTIMIZERS,
     PLACED,
     PRECISIONS,
@@ -114,6 +116,22 @@ class RunFields:
         "files of 16; files of 8 bits keep theirs where HIGH is above 255",
         metavar=("LOW", "HIGH"),
         unset="0 and the largest number of 8 or 16 bits",
+    )
+    channels: int | None = _data(
+        None,
+        between(1, MOST_CHANNELS),
+        f"numbers of a pixel, 1 to {MOST_CHANNELS}: 1 makes gray of colours, 2 and 4 keep opacity; "
+        "pages of a TIFF and the last axis of arrays have to be as many",
+        unset="3 for gray and colours, else what the images have",
+        resolved=True,
+    )
+    depth: int | None = _data(
+        None,
+        one_of(*DEPTHS),
+        "bits of such a number: 8, or 16, which keeps those of files and floating-point numbers",
+        metavar="BITS",
+        unset="16 where most images have more than 8",
+        resolved=True,
     )
     max_megapixels: float = _data(
         180.0,

@@ -33,8 +33,9 @@ def measure(options):
     count = options.images
     encoder = export.encoder()
     serve = tf.saved_model.load(str(export.folder / SAVED_MODEL)).signatures["serving_default"]
-    shape = (count, export.image_size, export.image_size, 3)
-    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    _, *shape = export.manifest["input"]["shape"]
+    images = np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
+    images = images.astype(export.manifest["input"]["dtype"])
 
     def tensorflow(size):
         start = time.monotonic()

@@ -29,7 +29,7 @@ def measure(options):
     from cueco_tf.methods.building import build_model
 
     images = data.load(config.dataset, options.data_dir, config.image_size)
-    config = config.resolve(len(images.train), images.train.image_size, images.num_classes)
+    config = config.resolve(**images.facts())
     model = build_model(config)
     batches = images.train.training_batches(config.batch_size, model.augment, config.seed, 0)
     ready_made = bare_step.endless(next(iter(batches))[0])

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
+from cueco_tf.data.file_splits import FileSplit
 from cueco_tf.data.image_files import EVALUATION_CROP
-from cueco_tf.data.splits import FileSplit
 from cueco_tf.evaluation.table import method_of
 from cueco_tf.export import checks, onnx_graph, onnx_precision, writing
 from cueco_tf.export.manifest import checksums, describe
@@ -37,14 +37,16 @@ def fill(folder, run_path, images, precision, name, rule):
     run = load_run(run_path, weights_only=True)
     if run.clusters is None:
         raise RunError(f"{run_path} holds no clusters.npz, which its method needs: copy it whole.")
-    network = writing.serving_network(run.model, run.clusters.directions, rule)
+    dtype = "float32" if run.config.depth == 16 else "uint8"
+    network = writing.serving_network(run.model, run.clusters.directions, rule, dtype)
     print("Writing the files")
     writing.save_keras(folder / KERAS, network)
     writing.save_saved_model(folder / SAVED_MODEL, network)
     method, _ = method_of(run.config)
     crop = EVALUATION_CROP if isinstance(images.train, FileSplit) else 1.0
     manifest = describe(run, run_path, name, precision, crop, writing.OPSET, machine(), rule)
-    exact = writing.to_onnx(network, onnx_graph.describe(method, manifest["clusters_are"]))
+    words = onnx_graph.describe(method, manifest["input"], manifest["clusters_are"])
+    exact = writing.to_onnx(network, words)
     (folder / ONNX).write_bytes(onnx_graph.serialize(exact))
     real = _some(images.train if images.test is None else images.test, _PARITY_IMAGES)
     print(f"Comparing them on {len(real)} images")
@@ -71,6 +73,6 @@ def _reduce(path, exact, precision, images):
 
 
 def _some(split, count):
-    """Random images of a split as one array, uint8 `(n, height, width, 3)`."""
+    """Random images of a split as one array `(n, height, width, channels)`."""
 
     return np.concatenate(list(split.sample(count).plain_batches().as_numpy_iterator()))

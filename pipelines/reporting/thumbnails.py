@@ -1,4 +1,7 @@
-"""Small images for the page: read from where they are, set on one sheet, encoded as WebP."""
+"""Small images for the page: read from where they are, set on one sheet, encoded as WebP.
+
+Images of other channels than three are shown as `data.channels.as_picture` says.
+"""
 
 import base64
 import io
@@ -8,7 +11,10 @@ import numpy as np
 from PIL import Image
 
 from cueco_tf.data import image_files
+from cueco_tf.data.channels import as_picture
 from cueco_tf.data.listings import image_named
+from cueco_tf.data.pixels import to_pixels
+from cueco_tf.data.reading import Reading
 from cueco_tf.export.reading import cores, map_in_order
 
 LARGEST_SIDE = 64
@@ -26,7 +32,7 @@ class SplitPictures:
     def load(self, indices, side):
         """Yields the images of the indices in order, uint8 `(side, side, 3)`."""
         for batch in self._split.take(indices).plain_batches():
-            for image in batch.numpy():
+            for image in as_picture(batch.numpy()):
                 yield image if len(image) == side else resize(image, side)
 
 
@@ -36,12 +42,12 @@ class NamedPictures:
 
     Args:
         names: strings, `(n,)`: paths, PATH.npy#ROW, or as `listings.image_named` takes them.
-        reading: a dict, how files are read (`image_files.Reading`). Defaults to as they are stored.
+        reading: a dict, how files are read: the arguments of `Reading`. Defaults to as stored.
     """
 
     def __init__(self, names, reading=None):
         self._names, self._arrays = names, {}
-        self._reading = image_files.Reading(**reading or {})
+        self._reading = Reading(**reading or {})
         first = next((image for i in range(min(len(names), 8)) if (image := self._row(i))), None)
         self.side = LARGEST_SIDE if first is None else min(first.width, LARGEST_SIDE)
 
@@ -75,7 +81,7 @@ class NamedPictures:
             if row is not None:
                 return np.asarray(row)
             image = image_named(str(self._names[i]))
-            return image_files.central_crop(image, side, 1.0, self._reading)
+            return as_picture(image_files.central_crop(image, side, 1.0, self._reading))
         except Exception:  # a damaged file can make a decoder raise anything
             return None
 
@@ -93,7 +99,10 @@ class NamedPictures:
         try:
             if path not in self._arrays:
                 self._arrays[path] = np.load(path, mmap_mode="r", allow_pickle=False)
-            return Image.fromarray(self._arrays[path][int(row)])
+            image = self._arrays[path][int(row)]
+            if image.dtype == np.uint16:
+                image = to_pixels(image, self._reading.range_of(16), np.uint8)
+            return Image.fromarray(as_picture(image))
         except (OSError, ValueError, IndexError, TypeError):
             return None
 

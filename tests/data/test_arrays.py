@@ -47,18 +47,35 @@ def test_an_npz_file_may_hold_labels(named, grey, tmp_path):
             assert expected == (names[label] if label >= 0 else str(UNLABELLED))
 
 
-def test_sixteen_bits_become_eight_by_the_range_that_is_told(grey, tmp_path):
-    deep = grey[0].astype(np.uint16) * 16
+def test_sixteen_bits_are_kept_unless_eight_are_asked_for(grey, tmp_path):
+    deep = grey[0].astype(np.uint16) * 16 + np.arange(16, dtype=np.uint16)
     np.save(tmp_path / "deep.npy", deep)
-    reading = data.Reading((0, 4080))
-    found = load(tmp_path / "deep.npy", reading=reading).train.images
-    np.testing.assert_array_equal(found[..., 0], grey[0])
-    with pytest.warns(UserWarning, match=r"use pixels from 0 to 4,080.*--pixel-range 0 4095"):
-        found = load(tmp_path / "deep.npy").train.images
-    np.testing.assert_array_equal(found[..., 0], deep >> 8)
+    with pytest.warns(UserWarning, match=r"use pixels from \d+ to 4,\d+.*--pixel-range 0 4095"):
+        found = load(tmp_path / "deep.npy").train
+    assert (found.images.dtype, found.depth, found.channels) == (np.float32, 16, 3)
+    np.testing.assert_allclose(found.images[..., 0], deep / 257, rtol=1e-6)
+    assert len(np.unique(found.images)) == len(np.unique(deep))
+    told = load(tmp_path / "deep.npy", reading=data.Reading((0, 4095))).train.images
+    np.testing.assert_allclose(told[..., 0], deep * (255 / 4095), rtol=1e-6)
+    with pytest.warns(UserWarning, match="--pixel-range 0 4095"):
+        eight = load(tmp_path / "deep.npy", reading=data.Reading(depth=8)).train.images
+    np.testing.assert_array_equal(eight[..., 0], deep >> 8)
+    assert eight.dtype == np.uint8
     np.save(tmp_path / "float.npy", grey[0].astype(np.float32) / 255)
     found = load(tmp_path / "float.npy", reading=data.Reading((0, 1))).train.images
-    np.testing.assert_array_equal(found[..., 0], grey[0])
+    np.testing.assert_allclose(found[..., 0], grey[0], atol=1e-4)
+
+
+def test_arrays_keep_their_channels(grey, tmp_path):
+    five = np.stack([np.roll(grey[0], i, axis=2) for i in range(5)], axis=-1)
+    np.save(tmp_path / "five.npy", five)
+    np.testing.assert_array_equal(load(tmp_path / "five.npy").train.images, five)
+    for channels in (1, 3):
+        with pytest.raises(data.DataError, match=f"have 5 channels, wanted: {channels}"):
+            load(tmp_path / "five.npy", reading=data.Reading(channels=channels))
+    np.save(tmp_path / "grey.npy", grey[0])
+    one = load(tmp_path / "grey.npy", reading=data.Reading(channels=1)).train.images
+    np.testing.assert_array_equal(one, grey[0][..., None])
 
 
 def test_the_central_square_is_kept_and_resized(grey, tmp_path):
@@ -83,7 +100,7 @@ def test_other_pixels_are_another_set(grey, tmp_path):
 @pytest.mark.parametrize(
     "arrays, words",
     [
-        (dict(images=np.zeros((4, 8, 8, 4), np.uint8)), r"1 or 3\), of numbers"),
+        (dict(images=np.zeros((4, 8, 8, 17), np.uint8)), r"1 to 16\), of numbers. .*8, 8, 17\)"),
         (dict(images=np.zeros((4, 8), np.uint8)), r"Received: uint8 \(4, 8\)"),
         (dict(images=np.zeros((4, 8, 8), complex)), "Received: complex128"),
         (dict(images=np.zeros((1, 8, 8), np.uint8)), "at least 2 images"),

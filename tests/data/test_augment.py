@@ -121,6 +121,34 @@ def test_solarisation_inverts_the_bright_half_of_the_second_view_alone(images):
     np.testing.assert_allclose(second[clear], expected[clear], atol=1e-2)
 
 
+@pytest.mark.parametrize("channels", [1, 5])
+def test_channels_that_are_no_colours_change_in_brightness_and_contrast_alone(images, channels):
+    several = np.concatenate([images, images[:, ::-1]], axis=-1)[:16, ..., :channels]
+    dimmed = (several * 0.5 + 60).astype("float32") + 0.25
+    recipe = TwoViews(
+        **{**NOTHING, "jitter": (0.1, 0.1, 0.4, 0.1), "jitter_probability": 1, "gray": 1}
+    )
+    seed = (0, 9)
+    draws = recipe.draws(len(dimmed), seed).numpy()
+    for view, made in enumerate(recipe(dimmed, seed)):
+        changes = 1 + 0.1 * (2 * draws[:, view, 10:12] - 1)
+        x = dimmed * changes[:, 0, None, None, None]
+        middle = x.mean(axis=(1, 2), keepdims=True)  # each channel's own
+        expected = (x - middle) * changes[:, 1, None, None, None] + middle
+        np.testing.assert_allclose(made, expected, atol=0.02)
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_crops_flips_blur_and_solarisation_are_the_same_for_any_channel(images, channels):
+    several = np.concatenate([images, images[:, ::-1]], axis=-1)[:16, ..., :channels]
+    recipe = dict(crop_scale=(0.3, 1), crop_ratio=(3 / 4, 4 / 3), flip=0.5, blur=0.5, solarise=0.5)
+    made = views(several, **recipe)
+    for channel in range(channels):
+        alone = views(several[..., channel, None].repeat(3, axis=-1), **recipe)
+        for view, expected in zip(made, alone, strict=True):
+            np.testing.assert_allclose(view[..., channel], expected[..., 0], atol=1e-2)
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from cueco_tf import data
-from cueco_tf.data.image_files import Reading, central_crop, examine
+from cueco_tf.data.image_files import central_crop, examine
+from cueco_tf.data.reading import Reading
 from cueco_tf.data.splits import DataError
 from cueco_tf.settings.fields import ConfigError
 from cueco_tf.settings.run import RunConfig

@@ -408,7 +408,6 @@ class Closed(keras.Model):
         (any_size, {"image_size": 0}, r"`image_size` should be .* >= 1. Received: image_size=0"),
         (any_size, {"image_size": "16"}, "`image_size` should be"),
         (small_encoder, {"image_size": 32}, "should be that of the encoder, 16x16, or None"),
-        (one_channel, {}, "RGB images. Received an encoder of images of 1 channels"),
         (channels_first, {}, r"should take channels last.*has channels first"),
         (without_pooling, {}, r"to features \(n, features\).*pooling"),
         (in_double, {}, "The weights of `encoder` should be float32. Received: float64"),
@@ -425,14 +424,18 @@ def test_other_encoders_are_refused_at_once(encoder, options, message):
         SimCLR(made, hidden_dim=8, projection_dim=4, **options)
 
 
-def test_pictures_of_any_channels_train_with_views_of_the_users_own():
+def test_pictures_of_any_channels_train():
     pictures = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 1), np.uint8)
-    inputs = keras.Input((16, 16, 1))
-    x = keras.layers.Conv2D(4, 3)(inputs)
-    encoder = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
-    model = SimCLR(encoder, 8, 4, augment=keras.layers.RandomFlip())
-    model.compile(keras.optimizers.SGD(0.01))
-    assert np.isfinite(model.fit(pictures, batch_size=32, verbose=0).history["loss"]).all()
+    for augment in (None, keras.layers.RandomFlip()):
+        model = SimCLR(one_channel(), 8, 4, augment=augment)
+        model.compile(keras.optimizers.SGD(0.01))
+        assert np.isfinite(model.fit(pictures, batch_size=32, verbose=0).history["loss"]).all()
+    with pytest.raises(ValueError, match="uint16: make them float32 and divide by 257"):
+        model.fit(pictures.astype(np.uint16), batch_size=32)
+    with pytest.raises(ValueError, match=r"shape \(n, 16, 16, 1\).* \(64, 16, 16, 3\)"):
+        model.fit(np.repeat(pictures, 3, axis=-1), batch_size=32)
+    with pytest.warns(UserWarning, match="Images of 1 channels have no colours: the changes of"):
+        SimCLR(one_channel(), 8, 4, augment=TwoViews())
 
 
 # What Keras is set to.

@@ -8,9 +8,11 @@ import keras
 import numpy as np
 import pytest
 
+from cueco_tf.parts.applications import _prepared
 from cueco_tf.parts.batch_norm import FusedBatchNormalization, to_stock_layers
-from cueco_tf.parts.encoders import _prepared, encoder_of, from_bytes, to_bytes
+from cueco_tf.parts.encoders import encoder_of, from_bytes, to_bytes
 from cueco_tf.parts.resnet import build_encoder
+from cueco_tf.process import seeded
 from cueco_tf.settings.choices import APPLICATIONS
 from cueco_tf.settings.fields import ConfigError
 
@@ -203,3 +205,24 @@ def test_what_is_no_encoder_is_refused_in_a_line(name, words, tmp_path):
 def test_imagenet_is_refused_where_there_is_none():
     with pytest.raises(ConfigError, match=r"--weights should be a run or a \.keras file"):
         encoder_of("resnet10", 4, SIZE, weights="imagenet")
+    with pytest.raises(ConfigError, match="--weights should be none for images of 5 channels"):
+        encoder_of("keras:MobileNetV2", image_size=SIZE, weights="imagenet", channels=5)
+
+
+@pytest.mark.parametrize("name", ["resnet10", "keras:ConvNeXtTiny", "keras:VGG16"])
+def test_an_encoder_takes_any_channels(name, images):
+    five = np.concatenate([images, images[..., :2]], axis=-1)
+    with seeded(0):
+        encoder = encoder_of(name, 4, SIZE, channels=5)
+    assert encoder.input_shape == (None, SIZE, SIZE, 5)
+    found = encoder.predict(five, verbose=0)
+    for channel in range(5):  # each is seen
+        other = five.copy()
+        other[..., channel] = 255 - other[..., channel]
+        assert np.abs(encoder.predict(other, verbose=0) - found).max() > 1e-4 * np.abs(found).max()
+
+
+def test_a_network_of_other_channels_is_refused_in_a_line(tmp_path):
+    network().save(tmp_path / "own.keras")
+    with pytest.raises(ConfigError, match=r"one input \(n, height, width, 5\)\. .*None, 32, 32, 3"):
+        encoder_of(f"file:{tmp_path / 'own.keras'}", image_size=SIZE, channels=5)

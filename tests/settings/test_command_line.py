@@ -21,6 +21,8 @@ OTHERS = {
     "labels": "none",
     "pixel_range": [-1024, 4095.5],
     "max_megapixels": 12.5,
+    "channels": 4,
+    "depth": 16,
     "encoder": "resnet50",
     "width": 5,
     "weights": "runs/known",

@@ -117,6 +117,11 @@ def test_what_depends_on_the_data_set_is_filled_in():
         (3, None, 2),
     ):
         assert config.resolve(images, 32, classes).settings.clusters == clusters
+    assert (resolved.channels, resolved.depth) == (3, 8)
+    five = RunConfig.for_dataset("folder:photos").resolve(1000, 32, 100, 5, 16)
+    assert (five.channels, five.depth) == (5, 16)
+    assert (resolved.jitter, resolved.gray) == ((0.4, 0.4, 0.4, 0.1), 0.2)
+    assert (five.jitter, five.gray) == ((0.4, 0.4, 0.0, 0.0), 0.0)  # there are no colours
     large = config.replace(blur=0.1).resolve(1000, 224, 100)
     assert (large.blur, large.solarise) == (0.1, 0.2)
     with pytest.raises(ConfigError, match=r"--clusters should be in \[2, queue_size=50\]"):
@@ -129,6 +134,14 @@ def test_what_depends_on_the_data_set_is_filled_in():
         (dict(seed=-1), ConfigError, "--seed should be at least 0"),
         (dict(momentum=1), ConfigError, r"--momentum should be in \[0, 1\). Received: 1"),
         (dict(key_momentum=[0.9]), ConfigError, "--key-momentum should be two numbers in"),
+        (dict(channels=17), ConfigError, r"--channels should be in \[1, 16\]. Received: 17"),
+        (dict(depth=12), ConfigError, "--depth should be one of 8, 16. Received: 12"),
+        (dict(depth=16), ConfigError, "--depth should be 8: published sets have no"),
+        (
+            dict(channels=5, encoder="keras:VGG16", weights="imagenet"),
+            ConfigError,
+            "--weights should be none for images of 5 channels",
+        ),
         (dict(hidden_dim=0), ConfigError, "--hidden-dim should be at least 1"),
         (dict(warmup_epochs=4, epochs=3), ConfigError, r"in \[0, epochs=3\]. Received: 4.0"),
         (dict(method="nosuch"), ConfigError, "one of cueco, moco_v2.* Received: 'nosuch'"),
