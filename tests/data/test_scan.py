@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from cueco_tf import data
+from cueco_tf.data.file_splits import FileSplit
 from cueco_tf.data.scan import find, scan
-from cueco_tf.data.splits import DataError, FileSplit
+from cueco_tf.data.splits import DataError
 
 
 def put(*paths):

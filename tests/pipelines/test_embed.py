@@ -18,8 +18,8 @@ from PIL import Image
 import cueco_tf
 from cueco_tf import evaluation
 from cueco_tf.data import image_files
+from cueco_tf.data.file_splits import FileSplit
 from cueco_tf.data.scan import find, scan
-from cueco_tf.data.splits import FileSplit
 from cueco_tf.embedding import rows
 from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.embedding.sources import ArrayFile, FileSource, open_source
