@@ -696,8 +696,9 @@ def test_a_told_range_is_the_exports_own_and_can_be_given(
     told = tmp_path / "told"
     shutil.copytree(digits_export, told)
     manifest = json.loads((told / "manifest.json").read_text())
-    assert manifest["input"]["reading"] == {"pixel_range": None, "max_megapixels": 180.0}
-    manifest["input"]["reading"]["pixel_range"] = [0, 4095]
+    former = {"pixel_range": None, "max_megapixels": 180.0}  # exports that say no more are read
+    assert manifest["input"]["reading"] == {**former, "channels": 3, "depth": 8}
+    manifest["input"]["reading"] = {**former, "pixel_range": [0, 4095]}
     (told / "manifest.json").write_text(json.dumps(manifest))
     rows = {}
     for name, arguments in (
