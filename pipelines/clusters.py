@@ -108,9 +108,7 @@ def main(argv=None):
 def _check_options(options):
     """Raises UsageError for values that cannot work, before anything is read; `method` becomes
     one."""
-    from cueco_tf.clustering.many import MANY
-    from cueco_tf.embedding.any_table import open_embeddings
-    from cueco_tf.embedding.parts import holds_parts
+    from pipelines.grouping.methods import is_run, method_of
 
     options.count = _number("--count", options.count, int, "a number of at least 1", 1, None)
     if options.method == "head" and options.count == 1:
@@ -134,29 +132,9 @@ def _check_options(options):
         if folder is not None:
             check_parent(option, folder)
             check_free(folder)
-    if options.source.is_dir() and not holds_parts(options.source):
+    options.method = method_of(options)
+    if is_run(options.source):
         _check_run(options)
-    elif options.method is None:
-        many = open_embeddings(options.source).rows > MANY
-        options.method = "kmeans" if many else "tree"
-    if options.method == "kmeans":
-        _check_kmeans(options)
-
-
-def _check_kmeans(options):
-    """Raises UsageError or NoFaissError for what k-means of a sample cannot give."""
-    if options.copy_to or options.link_to:
-        raise UsageError(
-            "--copy-to and --link-to are for --method tree and head. Read clusters.parquet."
-        )
-    if not importlib.util.find_spec("pyarrow"):
-        raise UsageError(
-            "--method kmeans, for clusters.parquet, needs pyarrow: pip install pyarrow"
-        )
-    if options.count != "auto":
-        from cueco_tf.clustering.kmeans import check_faiss
-
-        check_faiss(options.count)
 
 
 def _check_run(options):
@@ -164,12 +142,6 @@ def _check_run(options):
     from cueco_tf.running.run_folder import RunFolder
     from pipelines.grouping.grouping import check_count
 
-    options.method = options.method or "tree"
-    if options.method == "kmeans":
-        raise UsageError(
-            "--method kmeans is for embeddings: embed the images (python -m pipelines.embed) and "
-            "give the file in place of the run."
-        )
     if options.copy_to or options.link_to:
         raise UsageError(
             "Only images that are files, or rows of an .npy array, can be sorted into folders: "

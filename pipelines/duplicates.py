@@ -103,13 +103,13 @@ def _run(options):
 
 def _find(options):
     """The `Images` that are asked for."""
-    from cueco_tf.clustering.many import MANY
+    from cueco_tf.clustering import limits
     from cueco_tf.embedding.any_table import open_embeddings
     from pipelines.grouping.images import find_among_few, find_among_many
 
     sources = [options.file] if options.other is None else [options.file, options.other]
     tables = [open_embeddings(source) for source in sources]
-    if sum(table.rows for table in tables) <= MANY:
+    if sum(table.rows for table in tables) <= limits.MANY:
         return find_among_few(sources, options.threshold)
     return find_among_many(tables, sources, options.output.parent, options.threshold)
 

@@ -1,36 +1,17 @@
 """Spherical k-means: clusters whose middles are directions, by faiss or scikit-learn."""
 
-import importlib.util
 import warnings
 
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 
+from cueco_tf.clustering import limits
 from cueco_tf.clustering.describe import describe
 from cueco_tf.evaluation.vectors import normalize
 
 POINTS = 256  # rows a cluster that k-means sees; more change it little (faiss's own default)
-WITHOUT_FAISS = 1_000  # clusters: scikit-learn took minutes for so many
 _BATCH = 8192  # rows of a step of scikit-learn's
-
-
-class NoFaissError(ValueError):
-    """Work that is too much without faiss, which is not installed."""
-
-
-def check_faiss(count):
-    """Raises NoFaissError where k-means with so many clusters needs faiss and it is not there."""
-    if count > WITHOUT_FAISS and not has_faiss():
-        raise NoFaissError(
-            f"k-means with {count:,} clusters needs faiss: pip install cueco-tf[many]. Without it "
-            f"there may be {WITHOUT_FAISS:,}."
-        )
-
-
-def has_faiss():
-    """Whether faiss is installed."""
-    return importlib.util.find_spec("faiss") is not None
 
 
 def spherical_kmeans(x, count, seed=0, rounds=25):
@@ -53,12 +34,12 @@ def spherical_kmeans(x, count, seed=0, rounds=25):
     Raises:
         NoFaissError: for more than 1,000 clusters without faiss.
     """
-    check_faiss(count)
+    limits.check_clusters(count)
     seen = x
     if len(x) > POINTS * count:
         chosen = np.random.default_rng(seed).choice(len(x), POINTS * count, replace=False)
         seen = x[np.sort(chosen)]
-    fit = _by_faiss if has_faiss() else _by_sklearn
+    fit = _by_faiss if limits.has_faiss() else _by_sklearn
     centroids = normalize(fit(np.ascontiguousarray(seen), count, seed, rounds))
     sizes = np.bincount(describe(x, centroids).assignments, minlength=len(centroids))
     order = np.argsort(-sizes, kind="stable")

@@ -7,13 +7,13 @@ import dataclasses
 
 import numpy as np
 
+from cueco_tf.clustering import limits
 from cueco_tf.clustering.count import Curve, choose_count
 from cueco_tf.clustering.describe import OTHER, describe, fences
-from cueco_tf.clustering.kmeans import POINTS, check_faiss, spherical_kmeans
+from cueco_tf.clustering.kmeans import POINTS, spherical_kmeans
 from cueco_tf.clustering.rule import Rule
 from cueco_tf.evaluation.vectors import normalize
 
-MANY = 1_000_000  # rows: above, commands read a table block by block; docs/clusters.md measures it
 _LEAST_SAMPLE = 50_000  # rows, however few the clusters
 
 
@@ -85,7 +85,7 @@ def cluster_many(table, count="auto", seed=0, other=None):
     """
     auto = count == "auto"
     if not auto:
-        check_faiss(count)
+        limits.check_clusters(count)
     numbers, x = draw(table, _LEAST_SAMPLE if auto else max(_LEAST_SAMPLE, POINTS * count), seed)
     if np.ptp(x, axis=0).max() < 1e-6:
         raise ManyError(

@@ -11,19 +11,13 @@ import tempfile
 import numpy as np
 
 from cueco_tf.clustering import duplicates
-from cueco_tf.clustering.kmeans import NoFaissError, has_faiss, spherical_kmeans
+from cueco_tf.clustering.kmeans import spherical_kmeans
 from cueco_tf.clustering.neighbours import CELLS, EXACT, search_cells
 from cueco_tf.evaluation.vectors import normalize
 
 NEIGHBOURS = 10
 _ROUNDS, _POINTS = 10, 64  # of k-means, and rows a cell that it sees: cells need not be good ones
 _BLOCK = 65_536  # rows held at once
-
-
-def check_faiss_for(rows):
-    """Raises NoFaissError where so many rows need faiss and it is not there."""
-    if not has_faiss():
-        raise NoFaissError(f"So many images, {rows:,}, need faiss: pip install cueco-tf[many]")
 
 
 class RowsOnDisk:

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
+from cueco_tf.clustering import limits
 from cueco_tf.clustering.many_neighbours import (
     NEIGHBOURS,
     RowsOnDisk,
     cells_of,
-    check_faiss_for,
     neighbours_of_many,
     pairs_of_many,
 )
@@ -90,7 +90,7 @@ def find_among_many(tables, sources, folder, threshold=None):
         OSError: where the disk is full, and the like.
     """
     table, other = (*tables, None)[:2]
-    check_faiss_for(table.rows)
+    limits.check_neighbours(sum(each.rows for each in tables))
     needed = table.rows * (8 + 12 * NEIGHBOURS)
     for each in tables:
         needed += 4 * each.rows * each.dim

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from cueco_tf.clustering import describe, duplicates, kmeans, many, many_neighbours, neighbours
+from cueco_tf.clustering import (
+    describe,
+    duplicates,
+    kmeans,
+    limits,
+    many,
+    many_neighbours,
+    neighbours,
+)
 from cueco_tf.evaluation import clustering_scores, normalize
 
 
@@ -52,7 +60,7 @@ def test_rows_are_drawn_alike(digits):
 def test_all_are_sorted_as_the_sample_says(digits, by, monkeypatch):
     if by == "faiss":
         pytest.importorskip("faiss")
-    monkeypatch.setattr(kmeans, "has_faiss", lambda: by == "faiss")
+    monkeypatch.setattr(limits, "has_faiss", lambda: by == "faiss")
     monkeypatch.setattr(many, "_LEAST_SAMPLE", 900)
     table, unit = Table(digits), normalize(digits)
     found = many.cluster_many(table, 12, other=0.2)
@@ -99,7 +107,7 @@ def test_what_is_usual_in_a_cluster_comes_from_the_sample(digits):
 def test_fewer_clusters_than_asked_for_where_fewer_rows_differ(monkeypatch):
     x = np.repeat(np.eye(4, 8, dtype=np.float32), 500, axis=0)
     for there in (True, False):
-        monkeypatch.setattr(kmeans, "has_faiss", lambda there=there: there)
+        monkeypatch.setattr(limits, "has_faiss", lambda there=there: there)
         if there:
             pytest.importorskip("faiss")
         centroids = kmeans.spherical_kmeans(x, 9)
@@ -110,8 +118,8 @@ def test_fewer_clusters_than_asked_for_where_fewer_rows_differ(monkeypatch):
 
 
 def test_many_clusters_without_faiss_are_refused_in_one_line(digits, monkeypatch):
-    monkeypatch.setattr(kmeans, "has_faiss", lambda: False)
-    with pytest.raises(kmeans.NoFaissError, match=r"1,001 clusters needs faiss: pip install"):
+    monkeypatch.setattr(limits, "has_faiss", lambda: False)
+    with pytest.raises(limits.NoFaissError, match=r"1,001 clusters needs faiss: pip install"):
         many.cluster_many(Table(digits), 1001)
 
 

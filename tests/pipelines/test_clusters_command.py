@@ -14,7 +14,7 @@ from PIL import Image
 from pyarrow import parquet
 from scipy.cluster.hierarchy import cut_tree
 
-from cueco_tf.clustering import many
+from cueco_tf.clustering import limits
 from cueco_tf.clustering.head import fit_head
 from cueco_tf.clustering.rule import read_rule
 from cueco_tf.embedding.embeddings_file import read_file
@@ -121,7 +121,7 @@ def test_parts_are_sorted_as_their_file_and_any_number_in_one_pass(made, tmp_pat
     assert run(parts, "--count", 10, "--output", tmp_path / "ten") == 0
     assert table(tmp_path / "ten") == table(made / "ten")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(many, "MANY", 299)
+        patch.setattr(limits, "MANY", 299)
         assert run(parts, "--count", 7, "--output", tmp_path / "many", "--other", 0.4) == 0
     assert "7 clusters by k-means, as asked for" in capsys.readouterr().out
     content, _ = read_file(made / "photos.npz")

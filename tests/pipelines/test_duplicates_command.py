@@ -6,7 +6,7 @@ import embedded_digits
 import numpy as np
 import pytest
 
-from cueco_tf.clustering import many, many_neighbours
+from cueco_tf.clustering import limits
 from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.evaluation import normalize
 from pipelines import duplicates
@@ -78,7 +78,7 @@ def test_parts_and_more_than_memory_holds_give_the_same(sets, tmp_path, monkeypa
     few, many_ = tmp_path / "few", tmp_path / "many"
     assert run(parts, two, "--output", few) == 0
     said = capsys.readouterr().out
-    monkeypatch.setattr(many, "MANY", 300)
+    monkeypatch.setattr(limits, "MANY", 300)
     assert run(parts, two, "--output", many_) == 0
     assert capsys.readouterr().out == said.replace(str(few), str(many_))
     for name in ("duplicates.csv", "leaks.csv", "outliers.csv"):
@@ -90,9 +90,9 @@ def test_parts_and_more_than_memory_holds_give_the_same(sets, tmp_path, monkeypa
     page = (many_ / "index.html").read_text()
     assert "<dd>254</dd>" in page and "Every pair was compared" in page and "leak-4.png" in page
     assert {path.name for path in tmp_path.iterdir()} == {"parts", "few", "many"}
-    monkeypatch.setattr(many_neighbours, "has_faiss", lambda: False)
+    monkeypatch.setattr(limits, "has_faiss", lambda: False)
     assert run(parts, two, "--output", tmp_path / "none") == 2
-    assert "So many images, 254, need faiss: pip install" in capsys.readouterr().err
+    assert "So many images, 307, need faiss: pip install" in capsys.readouterr().err
 
 
 def test_a_threshold_is_obeyed_and_an_earlier_folder_kept(sets, capsys):
