@@ -86,7 +86,7 @@ def _check_options(options):
 def _run(options):
     from pipelines.grouping.pairs import write_page
 
-    found = _find(options)
+    found = _look(options)
     surplus = sum(len(group) - 1 for group in found.pairs.groups)
     print(
         f"{len(found.pairs.groups):,} groups of near-duplicates, more similar than "
@@ -101,7 +101,7 @@ def _run(options):
     print(f"Look at {options.output / 'index.html'}")
 
 
-def _find(options):
+def _look(options):
     """The `Images` that are asked for."""
     from cueco_tf.clustering import limits
     from cueco_tf.embedding.any_table import open_embeddings

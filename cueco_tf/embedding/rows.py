@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cueco_tf.embedding.earlier import Earlier
+from cueco_tf.embedding.pace import Pace
 from cueco_tf.embedding.part_file import PartError, PartFile
 from cueco_tf.embedding.tables import row_dtype
 from cueco_tf.export.reading import cores, map_in_order
@@ -41,8 +42,8 @@ def embedded_rows(export, encoder, source, output, threads, update, by_hash):
         export, encoder, source, output, threads, update, by_hash: as in `work.embed`.
 
     Yields:
-        `(part, (unchanged, gone))`: the `PartFile`, which is removed once the block has succeeded,
-        and the numbers of `work.Embedded`.
+        `(part, (unchanged, gone, pace))`: the `PartFile`, which is removed once the block has
+        succeeded, and the rest of `work.Embedded`.
 
     Raises:
         InUseError, PartError, TableError, OSError: as in `work.embed`.
@@ -54,10 +55,14 @@ def embedded_rows(export, encoder, source, output, threads, update, by_hash):
     earlier = update and Earlier(update, export, source, by_hash, _disk_of(output))
     job = f"{export.sha256} {encoder.batch_size} {source.fingerprint()}"
     part = PartFile(output, export.embedding_dim, job)
+    pace = Pace(encoder.device)
     try:
-        unchanged = _embed(encoder, source, part, threads or cores(), earlier)
+        unchanged = _embed(
+            encoder, source, part, threads or default_threads(encoder), earlier, pace
+        )
+        pace.stop()
         part.check(len(source))
-        yield part, (unchanged, earlier.gone if earlier else 0)
+        yield part, (unchanged, earlier.gone if earlier else 0, pace)
         part.remove()
     except (PartError, OSError):
         part.remove()
@@ -67,7 +72,12 @@ def embedded_rows(export, encoder, source, output, threads, update, by_hash):
             part.close()
 
 
-def _embed(encoder, source, part, threads, earlier):
+def default_threads(encoder):
+    """How many threads keep the cores busy: some more where others wait for a GPU."""
+    return cores() + (2 if encoder.device == "cuda" else 0)
+
+
+def _embed(encoder, source, part, threads, earlier, pace):
     """Brings the rows of all images into the part file, from where it stands; returns how many of
     them are of an earlier time."""
     if part.done:
@@ -75,7 +85,7 @@ def _embed(encoder, source, part, threads, earlier):
 
     def work(start):
         numbers = range(start, min(start + encoder.batch_size, len(source)))
-        return numbers.stop, *_block(encoder, source, numbers, earlier, part.dtype)
+        return numbers.stop, *_block(encoder, source, numbers, earlier, part.dtype, pace)
 
     starts = range(part.done, len(source), encoder.batch_size)
     flushed, unchanged = time.monotonic(), 0
@@ -100,12 +110,13 @@ def _embed(encoder, source, part, threads, earlier):
     return unchanged
 
 
-def _block(encoder, source, numbers, earlier, dtype):
+def _block(encoder, source, numbers, earlier, dtype, pace):
     """The rows of some images, the skipped ones, and how many rows are of an earlier time."""
     old, old_rows = earlier.unchanged(numbers) if earlier else ([], None)
     new = sorted(set(numbers).difference(old))
-    states = source.states(new)  # before they are read: what changes meanwhile is noticed next time
-    images, kept, skipped = source.load(new)
+    with pace.on("reading"):
+        states = source.states(new)  # before they are read: later changes are noticed next time
+        images, kept, skipped = source.load(new)
     rows = np.empty(len(old) + len(kept), dtype)
     before, after = rows[: len(old)], rows[len(old) :]
     if old:
@@ -114,7 +125,7 @@ def _block(encoder, source, numbers, earlier, dtype):
             before[name] = old_rows[name]
     if kept:
         after["index"] = kept
-        for name, values in encoder(images)._asdict().items():
+        for name, values in encoder(images, pace)._asdict().items():
             after[name] = values
         for name in states.dtype.names:
             after[name] = states[name][np.searchsorted(new, kept)]

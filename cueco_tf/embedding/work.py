@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cueco_tf.embedding import shards
 from cueco_tf.embedding.copies import copies_of_part, embeddings_kept
 from cueco_tf.embedding.embeddings_file import write_file, write_skipped
+from cueco_tf.embedding.pace import Pace
 from cueco_tf.embedding.parts import Parts
 from cueco_tf.embedding.rows import check_space, embedded_rows
 from cueco_tf.embedding.source_kinds import SourceError
@@ -20,12 +21,13 @@ from cueco_tf.storage import remove_partials
 
 class Embedded(NamedTuple):
     """How many images have a row, and how many none; of an update, how many rows were taken from
-    it, and how many of its images are gone."""
+    it, and how many of its images are gone; the `Pace` of the others, but for a merge."""
 
     rows: int
     skipped: int
     unchanged: int = 0
     gone: int = 0
+    pace: Pace | None = None
 
 
 def embed(export, encoder, source, output, threads=None, copy_to=None, update=None, by_hash=False):
@@ -98,12 +100,12 @@ def embed_shard(
     share = source.cut(*shard.rows(len(source)))
     with embedded_rows(export, encoder, share, path, threads, update, by_hash) as (
         part,
-        (unchanged, _),
+        (unchanged, gone, pace),
     ):
         skipped = list(part.skipped())
         about = shards.about(shard, whole, skipped)
         write_file(path, part.named(share.name), _origin(export, source), about)
-        return Embedded(part.rows, len(skipped), unchanged)
+        return Embedded(part.rows, len(skipped), unchanged, gone, pace)
 
 
 def merge(folder, output):

@@ -48,8 +48,6 @@ def _check_kmeans(options):
             f"{limits.MANY:,} images. Read clusters.parquet."
         )
     if not importlib.util.find_spec("pyarrow"):
-        raise UsageError(
-            "--method kmeans needs pyarrow, for clusters.parquet: pip install pyarrow"
-        )
+        raise UsageError("--method kmeans needs pyarrow, for clusters.parquet: pip install pyarrow")
     if options.count != "auto":
         limits.check_clusters(options.count)

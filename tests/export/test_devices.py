@@ -1,0 +1,61 @@
+"""What a network runs on, and how fast it is said to be."""
+
+import re
+import time
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from cueco_tf.embedding.pace import Pace
+from cueco_tf.export import devices
+from cueco_tf.export.reading import read_export
+from pipelines import embed
+
+NO_GPU = "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
+
+
+@pytest.mark.skipif(not NO_GPU, reason="this ONNX Runtime knows GPUs")
+def test_without_a_gpu_auto_is_the_cpu_and_cuda_a_line(digits_export, digits, tmp_path, capsys):
+    export, images = read_export(digits_export), digits.test.images[:40]
+    auto, cpu = export.encoder("auto"), export.encoder()
+    assert auto.device == cpu.device == "cpu" and auto.batch_size == 32
+    for one, other in zip(auto(images), cpu(images), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(devices.DeviceError, match="knows the CPU alone"):
+        export.encoder("cuda")
+    with pytest.raises(ValueError, match="should be one of auto, cpu, cuda. Received: 'tpu'"):
+        export.encoder("tpu")
+    # It went on without the GPU, as a runtime that was built for one does where there is none.
+    with pytest.raises(devices.DeviceError, match="ONNX Runtime finds no GPU"):
+        devices.device_of(cpu._session, "cuda")
+
+    np.save(tmp_path / "a.npy", images)
+    job = [str(digits_export), str(tmp_path / "a.npy"), "--output", str(tmp_path / "a.npz")]
+    assert embed.main([*job, "--device", "cuda"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "There is no device cuda" in line and [p.name for p in tmp_path.iterdir()] == ["a.npy"]
+    assert embed.main([*job, "--device", "auto"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    found = re.fullmatch(
+        r"([\d,]+) images/s on cpu, bound by (reading|the network): reading images took (\d+)% of "
+        r"the threads' time, the network (\d+)%",
+        said,
+    )
+    assert found and int(found[3]) + int(found[4]) == 100
+    assert (found[2] == "reading") == (int(found[3]) > 50)
+
+
+def test_the_side_that_takes_longer_bounds():
+    pace = Pace("cuda")
+    assert str(pace) == ""
+    for side, images, seconds in (("reading", 0, 0.2), ("network", 30, 0.02)):
+        with pace.on(side, images):
+            time.sleep(seconds)
+    pace.stop()
+    assert pace.images == 30 and pace.reading + pace.network <= pace.seconds
+    assert "on cuda, bound by reading: the network was at work" in str(pace)
+    pace.network = pace.seconds
+    assert str(pace).endswith("bound by the network: the network was at work 100% of the time")
+    pace.device, pace.reading = "cpu", 3 * pace.seconds
+    assert str(pace).endswith("reading images took 75% of the threads' time, the network 25%")
