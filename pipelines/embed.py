@@ -45,6 +45,7 @@ def main(argv=None):
 def _embed(options):
     """Embeds a source or a shard of it; returns the exit code."""
     from cueco_tf.embedding import work
+    from cueco_tf.embedding.pace import Pace
     from cueco_tf.embedding.sources import open_source
 
     export = read_export(options.export)
@@ -57,20 +58,21 @@ def _embed(options):
         return _embed_by_ray(options, export, source)
     job = export, encoder, source, options.output
     how = {name: getattr(options, name) for name in ("threads", "update", "by_hash")}
+    pace = Pace(encoder.device)
     if options.shard is None:
-        done = work.embed(*job, copy_to=options.copy_to, **how)
+        done = work.embed(*job, copy_to=options.copy_to, pace=pace, **how)
         news = f", {done.unchanged:,} of them unchanged; {done.gone:,} gone"
         code = _tell(options.output, done, news if options.update else "")
-        _tell_pace(done)
+        _tell_pace(pace)
         return code
     path = options.shard.path(options.output)
-    done = work.embed_shard(*job, options.shard, overwrite=options.overwrite, **how)
+    done = work.embed_shard(*job, options.shard, overwrite=options.overwrite, pace=pace, **how)
     if done is None:
         print(f"{path} is there already")
     else:
         news = f", {done.unchanged:,} of them unchanged" if options.update else ""
         print(f"{path}: {done.rows:,} embeddings{news}; {done.skipped:,} images skipped")
-        _tell_pace(done)
+        _tell_pace(pace)
     return 0
 
 
@@ -102,10 +104,10 @@ def _merge(options):
     return _tell(options.output, merge(options.merge, options.output))
 
 
-def _tell_pace(done):
-    """Says how fast it went, and why no faster."""
-    if str(done.pace):
-        print(done.pace)
+def _tell_pace(pace):
+    """Says how fast it went, and what bounds it."""
+    if pace.images:
+        print(pace)
 
 
 def _tell(output, done, news=""):

@@ -6,7 +6,7 @@ import time
 
 
 class Pace:
-    """Counts images and the seconds of each side, from any thread, from now on.
+    """Counts images and the seconds of each side, from any thread.
 
     `reading` and `network` are seconds that all threads together spent on reading, decoding and
     resizing images, and in the network; on a GPU the latter count while it is at work for them.
@@ -17,7 +17,7 @@ class Pace:
 
     def __init__(self, device):
         self.device, self.images, self.reading, self.network = device, 0, 0.0, 0.0
-        self._lock, self._start, self.seconds = threading.Lock(), time.monotonic(), 0.0
+        self._lock, self.seconds = threading.Lock(), 0.0
 
     @contextlib.contextmanager
     def on(self, side, images=0):
@@ -33,9 +33,12 @@ class Pace:
             setattr(self, side, getattr(self, side) + time.monotonic() - start)
             self.images += images
 
-    def stop(self):
-        """Ends the count: `seconds` is how long it took by the clock."""
-        self.seconds = time.monotonic() - self._start
+    @contextlib.contextmanager
+    def running(self):
+        """Adds the block to `seconds`, the time by the clock."""
+        start = time.monotonic()
+        yield
+        self.seconds += time.monotonic() - start
 
     def __str__(self):
         """In words: images a second, and what bounds them; empty without images."""

@@ -174,4 +174,4 @@ class _Worker:
             done = embed_shard(*self._opened, Shard(i, self._count), **self._how)
         except (OSError, RuntimeError, ValueError) as error:
             reason = str(error) or repr(error)
-        return {"shard": [i], "done": [done[:4] if done else ()], "error": [reason]}
+        return {"shard": [i], "done": [done or ()], "error": [reason]}

@@ -35,15 +35,15 @@ def check_space(output, needed):
 
 
 @contextlib.contextmanager
-def embedded_rows(export, encoder, source, output, threads, update, by_hash):
+def embedded_rows(export, encoder, source, output, threads, update, by_hash, pace=None):
     """Embeds all images of a source.
 
     Args:
-        export, encoder, source, output, threads, update, by_hash: as in `work.embed`.
+        export, encoder, source, output, threads, update, by_hash, pace: as in `work.embed`.
 
     Yields:
-        `(part, (unchanged, gone, pace))`: the `PartFile`, which is removed once the block has
-        succeeded, and the rest of `work.Embedded`.
+        `(part, (unchanged, gone))`: the `PartFile`, which is removed once the block has succeeded,
+        and the numbers of `work.Embedded`.
 
     Raises:
         InUseError, PartError, TableError, OSError: as in `work.embed`.
@@ -55,14 +55,13 @@ def embedded_rows(export, encoder, source, output, threads, update, by_hash):
     earlier = update and Earlier(update, export, source, by_hash, _disk_of(output))
     job = f"{export.sha256} {encoder.batch_size} {source.fingerprint()}"
     part = PartFile(output, export.embedding_dim, job)
-    pace = Pace(encoder.device)
+    pace = pace or Pace(encoder.device)
+    threads = threads or default_threads(encoder)
     try:
-        unchanged = _embed(
-            encoder, source, part, threads or default_threads(encoder), earlier, pace
-        )
-        pace.stop()
+        with pace.running():
+            unchanged = _embed(encoder, source, part, threads, earlier, pace)
         part.check(len(source))
-        yield part, (unchanged, earlier.gone if earlier else 0, pace)
+        yield part, (unchanged, earlier.gone if earlier else 0)
         part.remove()
     except (PartError, OSError):
         part.remove()

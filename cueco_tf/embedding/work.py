@@ -10,7 +10,6 @@ from typing import NamedTuple
 from cueco_tf.embedding import shards
 from cueco_tf.embedding.copies import copies_of_part, embeddings_kept
 from cueco_tf.embedding.embeddings_file import write_file, write_skipped
-from cueco_tf.embedding.pace import Pace
 from cueco_tf.embedding.parts import Parts
 from cueco_tf.embedding.rows import check_space, embedded_rows
 from cueco_tf.embedding.source_kinds import SourceError
@@ -21,16 +20,25 @@ from cueco_tf.storage import remove_partials
 
 class Embedded(NamedTuple):
     """How many images have a row, and how many none; of an update, how many rows were taken from
-    it, and how many of its images are gone; the `Pace` of the others, but for a merge."""
+    it, and how many of its images are gone."""
 
     rows: int
     skipped: int
     unchanged: int = 0
     gone: int = 0
-    pace: Pace | None = None
 
 
-def embed(export, encoder, source, output, threads=None, copy_to=None, update=None, by_hash=False):
+def embed(
+    export,
+    encoder,
+    source,
+    output,
+    threads=None,
+    copy_to=None,
+    update=None,
+    by_hash=False,
+    pace=None,
+):
     """Embeds all images of a source into a file, which it replaces.
 
     Images that cannot be read have no row; they are listed in `OUTPUT.skipped.csv`.
@@ -46,6 +54,7 @@ def embed(export, encoder, source, output, threads=None, copy_to=None, update=No
             what has not changed since is taken from there. The result is the same.
         by_hash: whether the content says if an image has changed, in place of its file's size and
             time. Defaults to False.
+        pace: `pace.Pace` that counts the images that are read, or None.
 
     Returns:
         `Embedded`.
@@ -58,7 +67,8 @@ def embed(export, encoder, source, output, threads=None, copy_to=None, update=No
             one cannot be copied.
         OSError: where the disk is full, and the like.
     """
-    with embedded_rows(export, encoder, source, output, threads, update, by_hash) as (part, counts):
+    how = threads, update, by_hash, pace
+    with embedded_rows(export, encoder, source, output, *how) as (part, counts):
         if not part.rows:
             first = next(part.skipped())
             part.remove()
@@ -78,11 +88,12 @@ def embed_shard(
     overwrite=False,
     update=None,
     by_hash=False,
+    pace=None,
 ):
     """Embeds the images of one shard into its part, unless that is there.
 
     Args:
-        export, encoder, source, threads, update, by_hash: as in `embed`; the whole source.
+        export, encoder, source, threads, update, by_hash, pace: as in `embed`; the whole source.
         folder: path of the parts.
         shard: `shards.Shard`.
         overwrite: make a part anew that is there. Defaults to False.
@@ -98,14 +109,14 @@ def embed_shard(
     if not overwrite and shards.finished(folder, shard, whole):
         return None
     share = source.cut(*shard.rows(len(source)))
-    with embedded_rows(export, encoder, share, path, threads, update, by_hash) as (
+    with embedded_rows(export, encoder, share, path, threads, update, by_hash, pace) as (
         part,
-        (unchanged, gone, pace),
+        (unchanged, _),
     ):
         skipped = list(part.skipped())
         about = shards.about(shard, whole, skipped)
         write_file(path, part.named(share.name), _origin(export, source), about)
-        return Embedded(part.rows, len(skipped), unchanged, gone, pace)
+        return Embedded(part.rows, len(skipped), unchanged)
 
 
 def merge(folder, output):
