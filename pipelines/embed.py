@@ -57,8 +57,9 @@ def _embed(options):
     if options.engine:
         return _embed_by_ray(options, export, source)
     job = export, encoder, source, options.output
-    how = {name: getattr(options, name) for name in ("threads", "update", "by_hash")}
-    pace = Pace(encoder.device)
+    how = {name: getattr(options, name) for name in ("update", "by_hash")}
+    how["threads"] = options.threads or encoder.threads
+    pace = Pace(encoder)
     if options.shard is None:
         done = work.embed(*job, copy_to=options.copy_to, pace=pace, **how)
         news = f", {done.unchanged:,} of them unchanged; {done.gone:,} gone"

@@ -1,4 +1,4 @@
-"""How fast images become embeddings, and which side the other waits for."""
+"""How fast images become embeddings, and what bounds that."""
 
 import contextlib
 import threading
@@ -6,52 +6,48 @@ import time
 
 
 class Pace:
-    """Counts images and the seconds of each side, from any thread.
+    """Counts images and the time that goes into them.
 
-    `reading` and `network` are seconds that all threads together spent on reading, decoding and
-    resizing images, and in the network; on a GPU the latter count while it is at work for them.
+    `images` were read in `read` seconds, of all threads together; `seconds` is the time by the
+    clock.
 
     Args:
-        device: `"cpu"` or `"cuda"`, what the network runs on.
+        encoder: `export.reading.Encoder` that embeds them.
     """
 
-    def __init__(self, device):
-        self.device, self.images, self.reading, self.network = device, 0, 0.0, 0.0
-        self._lock, self.seconds = threading.Lock(), 0.0
-
-    @contextlib.contextmanager
-    def on(self, side, images=0):
-        """Counts the time of the block.
-
-        Args:
-            side: `"reading"` or `"network"`.
-            images: integer, how many are done after the block. Defaults to 0.
-        """
-        start = time.monotonic()
-        yield
-        with self._lock:
-            setattr(self, side, getattr(self, side) + time.monotonic() - start)
-            self.images += images
+    def __init__(self, encoder):
+        self.images, self.read, self.seconds = 0, 0.0, 0.0
+        self._encoder, self._before, self._lock = encoder, encoder.busy, threading.Lock()
 
     @contextlib.contextmanager
     def running(self):
-        """Adds the block to `seconds`, the time by the clock."""
+        """Counts the block's time by the clock."""
         start = time.monotonic()
         yield
         self.seconds += time.monotonic() - start
 
+    @contextlib.contextmanager
+    def reading(self, images):
+        """Counts the block, of any thread, as the reading of so many images."""
+        start = time.monotonic()
+        yield
+        with self._lock:
+            self.read, self.images = self.read + time.monotonic() - start, self.images + images
+
+    @property
+    def network(self):
+        """Seconds of the network's work: of all threads together or, on a GPU, by the clock."""
+        return self._encoder.busy - self._before
+
     def __str__(self):
-        """In words: images a second, and what bounds them; empty without images."""
-        if not self.images or not self.seconds:
-            return ""
-        rate = f"{self.images / self.seconds:,.0f} images/s on {self.device}"
-        if self.device == "cpu":  # both sides share the cores
-            share = self.reading / (self.reading + self.network)
-            bound = "reading" if share > 0.5 else "the network"
+        """Images a second, and what bounds them."""
+        rate = f"{self.images / max(self.seconds, 1e-9):,.0f} images/s on {self._encoder.device}"
+        if self._encoder.device == "cpu":  # both sides share the cores
+            share = self.read / max(self.read + self.network, 1e-9)
             return (
-                f"{rate}, bound by {bound}: reading images took {share:.0%} of the threads' time, "
-                f"the network {1 - share:.0%}"
+                f"{rate}, bound by {'reading' if share > 0.5 else 'the network'}: reading images "
+                f"took {share:.0%} of the threads' time, the network {1 - share:.0%}"
             )
-        busy = min(1.0, self.network / self.seconds)
+        busy = min(1.0, self.network / max(self.seconds, 1e-9))
         bound = "the network" if busy > 0.9 else "reading"
         return f"{rate}, bound by {bound}: the network was at work {busy:.0%} of the time"

@@ -11,7 +11,6 @@ import numpy as np
 from tqdm import tqdm
 
 from cueco_tf.embedding.earlier import Earlier
-from cueco_tf.embedding.pace import Pace
 from cueco_tf.embedding.part_file import PartError, PartFile
 from cueco_tf.embedding.tables import row_dtype
 from cueco_tf.export.reading import cores, map_in_order
@@ -55,11 +54,9 @@ def embedded_rows(export, encoder, source, output, threads, update, by_hash, pac
     earlier = update and Earlier(update, export, source, by_hash, _disk_of(output))
     job = f"{export.sha256} {encoder.batch_size} {source.fingerprint()}"
     part = PartFile(output, export.embedding_dim, job)
-    pace = pace or Pace(encoder.device)
-    threads = threads or default_threads(encoder)
     try:
-        with pace.running():
-            unchanged = _embed(encoder, source, part, threads, earlier, pace)
+        with pace.running() if pace else contextlib.nullcontext():
+            unchanged = _embed(encoder, source, part, threads or cores(), earlier, pace)
         part.check(len(source))
         yield part, (unchanged, earlier.gone if earlier else 0)
         part.remove()
@@ -69,11 +66,6 @@ def embedded_rows(export, encoder, source, output, threads, update, by_hash, pac
     finally:
         with contextlib.suppress(OSError):
             part.close()
-
-
-def default_threads(encoder):
-    """How many threads keep the cores busy: some more where others wait for a GPU."""
-    return cores() + (2 if encoder.device == "cuda" else 0)
 
 
 def _embed(encoder, source, part, threads, earlier, pace):
@@ -113,7 +105,7 @@ def _block(encoder, source, numbers, earlier, dtype, pace):
     """The rows of some images, the skipped ones, and how many rows are of an earlier time."""
     old, old_rows = earlier.unchanged(numbers) if earlier else ([], None)
     new = sorted(set(numbers).difference(old))
-    with pace.on("reading"):
+    with pace.reading(len(new)) if pace else contextlib.nullcontext():
         states = source.states(new)  # before they are read: later changes are noticed next time
         images, kept, skipped = source.load(new)
     rows = np.empty(len(old) + len(kept), dtype)
@@ -124,7 +116,7 @@ def _block(encoder, source, numbers, earlier, dtype, pace):
             before[name] = old_rows[name]
     if kept:
         after["index"] = kept
-        for name, values in encoder(images, pace)._asdict().items():
+        for name, values in encoder(images)._asdict().items():
             after[name] = values
         for name in states.dtype.names:
             after[name] = states[name][np.searchsorted(new, kept)]

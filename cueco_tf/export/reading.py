@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,7 +157,8 @@ class Encoder:
         model: path or bytes of an ONNX file.
         device: one of `devices.DEVICES`. Defaults to `"cpu"`.
 
-    `device` is then `"cpu"` or `"cuda"`, what it runs on.
+    `device` is then `"cpu"` or `"cuda"`, what it runs on, and `busy` the seconds of all calls, of
+    several threads on the CPU added up.
 
     Raises:
         DeviceError: for `"cuda"` where no GPU can be used.
@@ -173,17 +175,23 @@ class Encoder:
         self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         self.device = device_of(self._session, device)
         self._turn = threading.Lock() if self.device == "cuda" else contextlib.nullcontext()
+        self.busy, self._counting = 0.0, threading.Lock()
         self.image_size = self._session.get_inputs()[0].shape[1]
 
-    def __call__(self, images, pace=None):
-        """`Outputs` for images: uint8 `(n, image_size, image_size, 3)`.
+    def __call__(self, images):
+        """`Outputs` for images: uint8 `(n, image_size, image_size, 3)`."""
+        with self._turn:
+            start = time.monotonic()
+            outputs = self._session.run(list(OUTPUTS), {"images": images})
+            seconds = time.monotonic() - start
+        with self._counting:
+            self.busy += seconds
+        return Outputs(*outputs)
 
-        Args:
-            images: see above.
-            pace: `embedding.pace.Pace` that counts them, or None.
-        """
-        with self._turn, pace.on("network", len(images)) if pace else contextlib.nullcontext():
-            return Outputs(*self._session.run(list(OUTPUTS), {"images": images}))
+    @property
+    def threads(self):
+        """How many threads keep all cores busy: some more where others wait for a GPU."""
+        return cores() + (2 if self.device == "cuda" else 0)
 
     @property
     def batch_size(self):

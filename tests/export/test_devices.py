@@ -46,16 +46,21 @@ def test_without_a_gpu_auto_is_the_cpu_and_cuda_a_line(digits_export, digits, tm
     assert (found[2] == "reading") == (int(found[3]) > 50)
 
 
-def test_the_side_that_takes_longer_bounds():
-    pace = Pace("cuda")
-    assert str(pace) == ""
+def test_the_side_that_takes_longer_bounds(digits_export, digits):
+    encoder = read_export(digits_export).encoder()
+    encoder(digits.test.images[:32])  # before the count
+    pace = Pace(encoder)
     with pace.running():
-        for side, images, seconds in (("reading", 0, 0.2), ("network", 30, 0.02)):
-            with pace.on(side, images):
-                time.sleep(seconds)
-    assert pace.images == 30 and pace.reading + pace.network <= pace.seconds
-    assert "on cuda, bound by reading: the network was at work" in str(pace)
-    pace.network = pace.seconds
-    assert str(pace).endswith("bound by the network: the network was at work 100% of the time")
-    pace.device, pace.reading = "cpu", 3 * pace.seconds
-    assert str(pace).endswith("reading images took 75% of the threads' time, the network 25%")
+        with pace.reading(30):
+            time.sleep(0.2)
+        encoder(digits.test.images[:32])
+    assert pace.images == 30 and pace.network > 0 and pace.read + pace.network <= pace.seconds
+    share = pace.read / (pace.read + pace.network)
+    assert f"on cpu, bound by reading: reading images took {share:.0%} of" in str(pace)
+    pace.read = 0.0
+    assert "bound by the network: reading images took 0% of" in str(pace)
+    encoder.device = "cuda"  # where one thread after the other uses the network
+    busy = pace.network / pace.seconds
+    assert f"on cuda, bound by reading: the network was at work {busy:.0%} of" in str(pace)
+    pace.seconds = pace.network
+    assert "bound by the network: the network was at work 100% of" in str(pace)
