@@ -85,7 +85,7 @@ def _embed_by_ray(options, export, source):
     how = {name: getattr(options, name) for name in ("overwrite", "update", "by_hash")}
     job = export, source, options.output, shards, options.threads, options.device
     with ray_engine.cluster():
-        print(f"Ray: {ray_engine.workers_for(shards, options.threads)}")
+        print(f"Ray: {ray_engine.workers_for(shards, options.threads, options.device)}")
         start = time.monotonic()
         made = [done for _, done in ray_engine.embed_shards(*job, **how) if done]
         seconds = time.monotonic() - start

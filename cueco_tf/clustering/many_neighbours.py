@@ -6,6 +6,8 @@ each, memory holds some sixty bytes. Needs faiss.
 
 import dataclasses
 import math
+import mmap
+import os
 import tempfile
 
 import numpy as np
@@ -18,13 +20,14 @@ from cueco_tf.evaluation.vectors import normalize
 NEIGHBOURS = 10
 _ROUNDS, _POINTS = 10, 64  # of k-means, and rows a cell that it sees: cells need not be good ones
 _BLOCK = 65_536  # rows held at once
+_SCATTERED = 16_384  # rows taken from all over the file at once: a page of memory each
 
 
 class RowsOnDisk:
     """The L2-normalised embeddings of a table, in a nameless file that ends with the process.
 
-    It has a length, `shape` `(n, dim)`, and gives the rows of a slice or an array of numbers.
-    `alike` says whether all rows are the same.
+    It has a length, `shape` `(n, dim)`, and gives the rows of a slice without a step, some at a
+    time, or of an array of numbers. `alike` says whether all rows are the same.
 
     Args:
         table: has `rows`, `dim` and `blocks(columns)`, as in `embedding.tables`.
@@ -52,8 +55,27 @@ class RowsOnDisk:
         return self.shape[0]
 
     def __getitem__(self, rows):
-        # A new map each time: an old one counts as memory what was read by it.
-        return np.array(np.memmap(self._file, np.float32, "r", shape=self.shape)[rows])
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(len(self))
+            return self._read(start, stop)
+        chosen = np.empty((len(rows), self.shape[1]), np.float32)
+        for start in range(0, len(rows), _SCATTERED):
+            part = slice(start, start + _SCATTERED)
+            # A new map each time: an old one counts as memory what was read by it, and without
+            # the advice also what lies around.
+            with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                if hasattr(mmap, "MADV_RANDOM"):
+                    content.madvise(mmap.MADV_RANDOM)
+                mapped = np.frombuffer(content, np.float32).reshape(self.shape)
+                chosen[part] = mapped[rows[part]]
+                del mapped  # or the map could not be closed
+        return chosen
+
+    def _read(self, start, stop):
+        """Consecutive rows, read as a stream."""
+        row = 4 * self.shape[1]
+        content = os.pread(self._file.fileno(), (stop - start) * row, start * row)
+        return np.frombuffer(content, np.float32).reshape(-1, self.shape[1])
 
 
 def neighbours_of_many(x, k, queries=None, seed=0, cells=None):

@@ -25,13 +25,15 @@ class RayError(ValueError):
 
 
 class Workers(NamedTuple):
-    """How many workers there are, and the threads, one a core, of each."""
+    """How many workers there are, the threads, one a core, of each, and whether it has a GPU."""
 
     count: int
     threads: int
+    gpu: bool
 
     def __str__(self):
-        return f"{self.count:,} workers of {self.threads:,} threads"
+        text = f"{self.count:,} workers of {self.threads:,} threads"
+        return f"{text} and a GPU" if self.gpu else text
 
 
 def check_ray():
@@ -61,38 +63,53 @@ def cluster():
     if ray.is_initialized():
         yield
         return
-    try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    except ConnectionError as error:
-        raise RayError(f"There is no Ray cluster: {str(error).splitlines()[0]}") from error
-    try:
+    with contextlib.ExitStack() as after:
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        except ConnectionError as error:
+            raise RayError(f"There is no Ray cluster: {str(error).splitlines()[0]}") from error
+        after.callback(ray.shutdown)
+        logger, context = logging.getLogger("ray.data"), ray.data.DataContext.get_current()
+        after.callback(logger.setLevel, logger.level)
+        after.callback(setattr, context, "enable_progress_bars", context.enable_progress_bars)
+        logger.setLevel(logging.ERROR)
+        context.enable_progress_bars = False
         yield
-    finally:
-        ray.shutdown()
 
 
-def workers_for(shards, threads=None):
+def workers_for(shards, threads=None, device="cpu"):
     """How many workers fit into the cluster, for so many shards.
 
     Args:
         shards: integer.
-        threads: integer, the cores of a worker. Defaults to all those of the smallest machine.
+        threads: integer, the cores of a worker. Defaults to all those of the smallest machine or,
+            of machines with GPUs, to its share of each.
+        device: one of `devices.DEVICES`: where it is not `"cpu"` and machines have GPUs, each
+            worker takes one.
+
+    Returns:
+        `Workers`.
 
     Raises:
-        RayError: where no machine has so many.
+        RayError: where no machine has so many cores.
     """
     import ray
 
-    sizes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    sizes = [size for size in sizes if size]
-    threads = threads or min(sizes, default=1)
-    count = sum(size // threads for size in sizes)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    machines = [(int(each.get("CPU", 0)), int(each.get("GPU", 0))) for each in nodes]
+    gpus = device != "cpu" and any(gpu for _, gpu in machines)
+    # The cores of each, and how many workers may be on it.
+    fitting = [(cpu, gpu if gpus else cpu) for cpu, gpu in machines if cpu and (gpu or not gpus)]
+    threads = threads or min(
+        (max(1, cpu // (gpu if gpus else 1)) for cpu, gpu in fitting), default=1
+    )
+    count = sum(min(cpu // threads, most) for cpu, most in fitting)
     if not count:
         raise RayError(
             f"No machine of the Ray cluster has {threads} cores: --threads should be at most "
-            f"{max(sizes, default=0)}."
+            f"{max((cpu for cpu, _ in fitting), default=0)}."
         )
-    return Workers(min(count, shards), threads)
+    return Workers(min(count, shards), threads, gpus)
 
 
 def embed_shards(export, source, folder, shards, threads=None, device="cpu", **how):
@@ -104,8 +121,7 @@ def embed_shards(export, source, folder, shards, threads=None, device="cpu", **h
         folder: path of the parts.
         shards: integer, how many.
         threads: as in `workers_for`.
-        device: as in `Export.encoder`, of each worker; one that is not `"cpu"` takes a GPU of
-            Ray's, where the cluster has some.
+        device: as in `workers_for`.
         **how: `overwrite`, `update` and `by_hash` of `work.embed_shard`.
 
     Yields:
@@ -117,12 +133,7 @@ def embed_shards(export, source, folder, shards, threads=None, device="cpu", **h
     """
     import ray
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    workers = workers_for(shards, threads)
-    gpus = device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+    workers = workers_for(shards, threads, device)
     source = ray.put(source)
     # Not `range`, whose tasks would wait for the cores that the workers hold.
     numbers = [{"shard": i} for i in range(shards)]
@@ -132,7 +143,7 @@ def embed_shards(export, source, folder, shards, threads=None, device="cpu", **h
         fn_constructor_kwargs={"threads": workers.threads, **how},
         batch_size=1,
         num_cpus=workers.threads,
-        num_gpus=1 if gpus else None,
+        num_gpus=1 if workers.gpu else None,
         compute=ray.data.ActorPoolStrategy(size=workers.count),
     )
     try:

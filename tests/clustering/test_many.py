@@ -128,6 +128,9 @@ def test_pairs_on_disk_are_those_in_memory(digits, tmp_path):
     unit = normalize(digits)
     x = many_neighbours.RowsOnDisk(Table(digits), tmp_path)
     np.testing.assert_array_equal(x[:], unit)
+    np.testing.assert_array_equal(x[1800:9999], unit[1800:])
+    again = np.tile([1896, 0, 7], 10_000)  # more than are read at once
+    np.testing.assert_array_equal(x[again], unit[again])
     assert not x.alike and not list(tmp_path.iterdir())
     rows, similarities = neighbours.nearest(unit, 10)
     threshold = duplicates.threshold(similarities)
