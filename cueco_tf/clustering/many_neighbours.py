@@ -20,7 +20,7 @@ from cueco_tf.evaluation.vectors import normalize
 NEIGHBOURS = 10
 _ROUNDS, _POINTS = 10, 64  # of k-means, and rows a cell that it sees: cells need not be good ones
 _BLOCK = 65_536  # rows held at once
-_SCATTERED = 16_384  # rows taken from all over the file at once: a page of memory each
+_SCATTERED = 2_048  # rows taken from all over the file at once; each maps up to 64 KB
 
 
 class RowsOnDisk:
@@ -61,11 +61,8 @@ class RowsOnDisk:
         chosen = np.empty((len(rows), self.shape[1]), np.float32)
         for start in range(0, len(rows), _SCATTERED):
             part = slice(start, start + _SCATTERED)
-            # A new map each time: an old one counts as memory what was read by it, and without
-            # the advice also what lies around.
+            # A new map each time: an old one counts as memory what was read by it.
             with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                if hasattr(mmap, "MADV_RANDOM"):
-                    content.madvise(mmap.MADV_RANDOM)
                 mapped = np.frombuffer(content, np.float32).reshape(self.shape)
                 chosen[part] = mapped[rows[part]]
                 del mapped  # or the map could not be closed
