@@ -1,7 +1,7 @@
 """Nearest neighbours and near-duplicates of more embeddings than memory holds.
 
-As in `neighbours`, a row is compared with those of its part of the space. The rows lie on disk; of
-each, memory holds some sixty bytes. Needs faiss.
+As in `neighbours`, a row is compared with those of its part of the space. The rows lie on disk;
+each adds some sixty bytes to memory. Needs faiss.
 """
 
 import dataclasses
