@@ -21,14 +21,22 @@ map for Embedding Atlas or Spotlight.
   python -m pipelines.clusters photos.npz --count 40 --output sorted
   python -m pipelines.clusters photos.npz --count 40 --copy-to folders    also a folder a cluster
   python -m pipelines.clusters photos.npz --count 40 --method head    by who is near whom
+  python -m pipelines.clusters parts --count 10000 --output sorted  any number of images
   python -m pipelines.clusters runs/photos --count 40               the training images of a run
 
-SOURCE is a file of python -m pipelines.embed, for which no TensorFlow is needed, or a run folder.
+SOURCE is a file or a folder of parts of python -m pipelines.embed, for which no TensorFlow is
+needed, or a run folder.
 Images in small k-means clusters are merged into one tree, so that 10, 40 and 200 clusters are cuts
 of the same tree. With --count auto the count is the one at which clusters are set apart well
 (silhouette) and resamples of the images agree on them; the page shows the curve. With --method head
 a clustering head learns from each image's nearest neighbours, in seconds: better where clusters are
 of one size, worse where they are not (docs/clusters.md).
+
+With --method kmeans, the default above 1,000,000 images, spherical k-means of a sample, 256 images
+a cluster, finds the clusters, and all images are sorted in one pass that holds some thousand of
+them at a time. clusters.parquet, a row an image, is then in the place of clusters.csv; the page and
+points.parquet are of 20,000 images. More than 1,000 clusters need faiss: pip install
+cueco-tf[many].
 """
 
 _EPILOG = """\
@@ -40,15 +48,15 @@ or no space, 130 stopped.
 def build_parser():
     """The command line."""
     parser = parser_of("clusters", _DESCRIPTION, _EPILOG)
-    parser.add_argument("source", metavar="SOURCE", type=Path, help="file of embeddings, or run")
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="embeddings, or run")
     parser.add_argument(
         "--count", default="auto", metavar="K", help="how many clusters, or auto (default: auto)"
     )
     parser.add_argument(
         "--method",
-        choices=("tree", "head"),
-        default="tree",
-        help="a tree of small k-means clusters, or a clustering head (default: tree)",
+        choices=("tree", "head", "kmeans"),
+        help="a tree of small k-means clusters, a clustering head, or k-means of a sample "
+        "(default: tree; above 1,000,000 images kmeans)",
     )
     parser.add_argument(
         "--output", metavar="DIR", type=Path, help="default: SOURCE's name with -clusters"
@@ -98,7 +106,10 @@ def main(argv=None):
 
 
 def _check_options(options):
-    """Raises UsageError for values that cannot work, before anything is read."""
+    """Raises UsageError for values that cannot work, before anything is read; `method` becomes
+    one."""
+    from pipelines.grouping.methods import is_run, method_of
+
     options.count = _number("--count", options.count, int, "a number of at least 1", 1, None)
     if options.method == "head" and options.count == 1:
         raise UsageError("--method head needs a --count of at least 2. Received: 1")
@@ -121,7 +132,8 @@ def _check_options(options):
         if folder is not None:
             check_parent(option, folder)
             check_free(folder)
-    if options.source.is_dir():
+    options.method = method_of(options)
+    if is_run(options.source):
         _check_run(options)
 
 
@@ -152,6 +164,10 @@ def _number(option, text, kind, wanted, least, most):
 
 
 def _run(options):
+    if options.method == "kmeans":
+        from pipelines.grouping.many import sort_many
+
+        return sort_many(options)
     from cueco_tf.embedding.copies import copies
     from pipelines.grouping import cluster_files as files
     from pipelines.grouping.collection import open_collection

@@ -16,13 +16,16 @@ embeddings. Needs no TensorFlow.
   python -m pipelines.duplicates photos.npz
   python -m pipelines.duplicates train.npz test.npz         also images of the second in the first
   python -m pipelines.duplicates photos.npz --threshold 0.999 --output again
+  python -m pipelines.duplicates parts
 
-FILE and OTHER are of python -m pipelines.embed with one encoder. DIR gets index.html, a page to
-look at; duplicates.csv, a row for each image that has a near-duplicate, with its group and whether
-to keep it (the first of each group); leaks.csv, a row for each image of OTHER that is nearly one of
-FILE; outliers.csv, the images far from all others, the farthest first.
+FILE and OTHER are of python -m pipelines.embed with one encoder, files or folders of parts. DIR
+gets index.html, a page to look at; duplicates.csv, a row for each image that has a near-duplicate,
+with its group and whether to keep it (the first of each group); leaks.csv, a row for each image of
+OTHER that is nearly one of FILE; outliers.csv, the images far from all others, the farthest first.
 
 Up to 20,000 images every pair is compared; beyond, each image with about three thousand near it.
+Above 1,000,000 images that needs faiss (pip install cueco-tf[many]), the embeddings lie beside DIR
+meanwhile, and each image is compared with about as many as the square root of three times all.
 """
 
 _EPILOG = """\
@@ -33,7 +36,7 @@ Exit codes: 0 done, 2 a wrong value, an unusable file or no space, 130 stopped.
 def build_parser():
     """The command line."""
     parser = parser_of("duplicates", _DESCRIPTION, _EPILOG)
-    parser.add_argument("file", metavar="FILE", type=Path, help=".npz or .parquet of embeddings")
+    parser.add_argument("file", metavar="FILE", type=Path, help="embeddings")
     parser.add_argument(
         "other", metavar="OTHER", type=Path, nargs="?", help="a second set, to find leaks"
     )
@@ -81,34 +84,40 @@ def _check_options(options):
 
 
 def _run(options):
-    from pipelines.grouping.collection import open_collection
-    from pipelines.grouping.pairs import find_leaks, write_page
-    from pipelines.reporting.findings import find_pairs
+    from pipelines.grouping.pairs import write_page
 
-    collection = open_collection(options.file)
-    collection.check_varied()
-    other = None if options.other is None else open_collection(options.other)
-    if other is not None:
-        collection.check_comparable(other)
-    pairs = find_pairs(collection.embeddings, threshold=options.threshold)
-    leaks = None if other is None else find_leaks(collection, other, pairs.threshold)
-    surplus = sum(len(group) - 1 for group in pairs.groups)
+    found = _look(options)
+    surplus = sum(len(group) - 1 for group in found.pairs.groups)
     print(
-        f"{len(pairs.groups):,} groups of near-duplicates, more similar than "
-        f"{pairs.threshold:.4f}: {surplus:,} of {len(collection):,} images are too many"
+        f"{len(found.pairs.groups):,} groups of near-duplicates, more similar than "
+        f"{found.pairs.threshold:.4f}: {surplus:,} of {found.images:,} images are too many"
     )
-    if leaks is not None:
-        print(f"{len(leaks):,} images of {options.other} are nearly in {options.file}")
-    print(f"{len(pairs.odd):,} images are far from all others")
+    if found.leaks is not None:
+        print(f"{len(found.leaks):,} images of {options.other} are nearly in {options.file}")
+    print(f"{len(found.pairs.odd):,} images are far from all others")
     with new_folder(options.output) as folder:
-        _write_tables(folder, collection, other, pairs, leaks)
-        write_page(folder, collection, other, pairs, leaks)
+        _write_tables(folder, found)
+        write_page(folder, found)
     print(f"Look at {options.output / 'index.html'}")
 
 
-def _write_tables(folder, collection, other, pairs, leaks):
+def _look(options):
+    """The `Images` that are asked for."""
+    from cueco_tf.clustering import limits
+    from cueco_tf.embedding.any_table import open_embeddings
+    from pipelines.grouping.images import find_among_few, find_among_many
+
+    sources = [options.file] if options.other is None else [options.file, options.other]
+    tables = [open_embeddings(source) for source in sources]
+    if sum(table.rows for table in tables) <= limits.MANY:
+        return find_among_few(sources, options.threshold)
+    return find_among_many(tables, sources, options.output.parent, options.threshold)
+
+
+def _write_tables(folder, found):
     """Writes the CSV files."""
-    paths, rows, similarities = collection.paths, pairs.rows, pairs.similarities
+    paths, pairs = found.collection.paths, found.pairs
+    rows, similarities = pairs.rows, pairs.similarities
     own = (
         (number, paths[i], int(place == 0), paths[rows[i, 0]], f"{similarities[i, 0]:.6f}")
         for number, group in enumerate(pairs.groups)
@@ -121,9 +130,10 @@ def _write_tables(folder, collection, other, pairs, leaks):
     )
     columns = ("path", "mean_similarity", "nearest", "similarity")
     _write(folder / "outliers.csv", columns, odd)
-    if leaks is not None:
-        found = ((other.paths[i], paths[j], f"{similarity:.6f}") for i, j, similarity in leaks)
-        _write(folder / "leaks.csv", ("path", "nearest", "similarity"), found)
+    if found.leaks is not None:
+        theirs = found.other.paths
+        leaks = ((theirs[i], paths[j], f"{similarity:.6f}") for i, j, similarity in found.leaks)
+        _write(folder / "leaks.csv", ("path", "nearest", "similarity"), leaks)
 
 
 def _write(path, columns, rows):

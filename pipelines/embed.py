@@ -1,7 +1,9 @@
 """Turns images into embeddings with an exported encoder, without TensorFlow."""
 
 import sys
+import time
 
+from cueco_tf.export.devices import DeviceError
 from cueco_tf.export.reading import ExportError, read_export
 from cueco_tf.ownership import InUseError
 from cueco_tf.process import command, fail
@@ -14,13 +16,22 @@ def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
     from cueco_tf.embedding.part_file import PartError
+    from cueco_tf.embedding.ray_engine import RayError
     from cueco_tf.embedding.sources import SourceError
     from cueco_tf.embedding.tables import TableError
 
     try:
         check_options(options)
         return _merge(options) if options.merge else _embed(options)
-    except (UsageError, ExportError, SourceError, InUseError, TableError) as error:
+    except (
+        UsageError,
+        ExportError,
+        DeviceError,
+        SourceError,
+        InUseError,
+        TableError,
+        RayError,
+    ) as error:
         return fail(error)
     except PartError as error:
         return fail(f"{options.output} was not written: {error}. Embed again, from the beginning.")
@@ -34,27 +45,56 @@ def main(argv=None):
 def _embed(options):
     """Embeds a source or a shard of it; returns the exit code."""
     from cueco_tf.embedding import work
+    from cueco_tf.embedding.pace import Pace
     from cueco_tf.embedding.sources import open_source
 
     export = read_export(options.export)
     reading = _reading(options, export)
-    encoder = export.encoder()
+    encoder = export.encoder("cpu" if options.engine else options.device)
     where = options.data_dir, options.split
     source = open_source(options.source, export.image_size, export.crop, *where, reading)
     _introduce(source)
+    if options.engine:
+        return _embed_by_ray(options, export, source)
     job = export, encoder, source, options.output
-    how = {name: getattr(options, name) for name in ("threads", "update", "by_hash")}
+    how = {name: getattr(options, name) for name in ("update", "by_hash")}
+    how["threads"] = options.threads or encoder.threads
+    pace = Pace(encoder)
     if options.shard is None:
-        done = work.embed(*job, copy_to=options.copy_to, **how)
+        done = work.embed(*job, copy_to=options.copy_to, pace=pace, **how)
         news = f", {done.unchanged:,} of them unchanged; {done.gone:,} gone"
-        return _tell(options.output, done, news if options.update else "")
+        code = _tell(options.output, done, news if options.update else "")
+        _tell_pace(pace)
+        return code
     path = options.shard.path(options.output)
-    done = work.embed_shard(*job, options.shard, overwrite=options.overwrite, **how)
+    done = work.embed_shard(*job, options.shard, overwrite=options.overwrite, pace=pace, **how)
     if done is None:
         print(f"{path} is there already")
     else:
         news = f", {done.unchanged:,} of them unchanged" if options.update else ""
         print(f"{path}: {done.rows:,} embeddings{news}; {done.skipped:,} images skipped")
+        _tell_pace(pace)
+    return 0
+
+
+def _embed_by_ray(options, export, source):
+    """Embeds all shards of a source; returns the exit code."""
+    from cueco_tf.embedding import ray_engine
+
+    shards = options.shards or ray_engine.default_shards(len(source))
+    how = {name: getattr(options, name) for name in ("overwrite", "update", "by_hash")}
+    job = export, source, options.output, shards, options.threads, options.device
+    with ray_engine.cluster():
+        print(f"Ray: {ray_engine.workers_for(shards, options.threads, options.device)}")
+        start = time.monotonic()
+        made = [done for _, done in ray_engine.embed_shards(*job, **how) if done]
+        seconds = time.monotonic() - start
+    rows, skipped = (sum(each) for each in zip((0, 0), *(done[:2] for done in made), strict=True))
+    print(
+        f"{options.output}: {shards:,} parts, {shards - len(made):,} of them there already; "
+        f"{rows:,} embeddings in {seconds:,.0f} s; {skipped:,} images skipped"
+    )
+    print(f"Join them: python -m pipelines.embed --merge {options.output} --output FILE")
     return 0
 
 
@@ -63,6 +103,12 @@ def _merge(options):
     from cueco_tf.embedding.work import merge
 
     return _tell(options.output, merge(options.merge, options.output))
+
+
+def _tell_pace(pace):
+    """Says how fast it went, and what bounds it."""
+    if pace.images:
+        print(pace)
 
 
 def _tell(output, done, news=""):

@@ -1,12 +1,12 @@
 """Finds the images nearest to a query among embedded ones, without TensorFlow."""
 
-import csv
 import sys
 from pathlib import Path
 
 from cueco_tf.export.reading import ExportError, read_export
 from cueco_tf.process import command, fail
 from pipelines.command import UsageError, parser_of, reason
+from pipelines.grouping.sorted_rows import clusters_of
 
 _DESCRIPTION = """\
 Finds the images nearest to an image, a row or a cluster among those of a file of embeddings, by
@@ -16,8 +16,10 @@ cosine. Prints a table and draws a contact sheet with their names. Needs no Tens
   python -m pipelines.search photos.npz new.jpg --export exported/photos --top 20 --sheet near.png
   python -m pipelines.search photos.npz --row 17
   python -m pipelines.search photos.npz --cluster 3 --clusters photos-clusters
+  python -m pipelines.search parts --row 17
 
-FILE is what python -m pipelines.embed wrote. IMAGE is one of its images, by its name there, or any
+FILE is what python -m pipelines.embed wrote, also a folder of parts; it is read block by block, so
+that memory does not grow with it. IMAGE is one of its images, by its name there, or any
 other image file, which the encoder then embeds first. On the sheet, images of a data set by its
 name stay blank, and so do files that are gone.
 """
@@ -30,7 +32,7 @@ _SIDE = 160  # of an image on the sheet
 def build_parser():
     """The command line."""
     parser = parser_of("search", _DESCRIPTION, _EPILOG)
-    parser.add_argument("file", metavar="FILE", type=Path, help=".npz or .parquet of embeddings")
+    parser.add_argument("file", metavar="FILE", type=Path, help="embeddings")
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument("image", metavar="IMAGE", nargs="?", help="the query: an image, or")
     query.add_argument("--row", type=int, metavar="N", help="the image in this row, from 0, or")
@@ -64,30 +66,34 @@ def build_parser():
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
-    from cueco_tf.embedding.embeddings_file import printable, read_file
+    from cueco_tf.clustering.search import nearest_rows, values_of
+    from cueco_tf.embedding.any_table import open_embeddings
+    from cueco_tf.embedding.embeddings_file import printable
     from pipelines.reporting.names import digits_that_differ
 
     sheet = options.sheet or options.file.with_name(f"{options.file.stem}-nearest.png")
     try:
         _check_options(options, sheet)
-        columns, origin = read_file(options.file)
-        if options.clusters is not None:
-            columns["clusters"] = _clusters_of(options.clusters, columns["paths"])
-        title, query, own = _query(options, columns, origin)
-        found = nearest(columns["embeddings"], query, options.top, own)
-        texts = digits_that_differ([similarity for _, similarity in found], least=4)
-        names = [columns["paths"][i] for i, _ in found]
+        table = open_embeddings(options.file)
+        clusters = options.clusters and clusters_of(options.clusters, table)
+        title, query, own = _query(options, table, clusters)
+        found = nearest_rows(table, query, options.top, own)
+        texts = digits_that_differ([each.similarity for each in found], least=4)
+        rows = [each.row for each in found]
+        paths = values_of(table, "paths", rows if own is None else [own, *rows])
+        if clusters is None:
+            clusters = values_of(table, "clusters", rows)
+        names = [paths[i] for i in rows]
         if options.cluster is None:
-            names.insert(0, options.image if own is None else columns["paths"][own])
-        _draw(sheet, names, title, texts, origin.get("reading", {}))
+            names.insert(0, options.image if own is None else paths[own])
+        _draw(sheet, names, title, texts, table.origin.get("reading", {}))
     except (ExportError, ValueError) as error:
         return fail(error)
     except OSError as error:
         return fail(f"{sheet} could not be written: {reason(error)}")
     print(f"{'rank':>4} {'similarity':>10} {'cluster':>7}  path")
-    for rank, ((i, _), text) in enumerate(zip(found, texts, strict=True), 1):
-        path = printable(str(columns["paths"][i]))
-        print(f"{rank:4} {text:>10} {columns['clusters'][i]:7}  {path}")
+    for rank, (i, text) in enumerate(zip(rows, texts, strict=True), 1):
+        print(f"{rank:4} {text:>10} {clusters[i]:7}  {printable(str(paths[i]))}")
     print(f"\n{sheet}: {title}, then these images")
     return 0
 
@@ -102,69 +108,21 @@ def _check_options(options, sheet):
         raise UsageError(f"{sheet} exists. Choose another --sheet, or add --overwrite.")
 
 
-def _clusters_of(folder, paths):
-    """The cluster of each image by clusters.csv: `(n,)` integers."""
-    import numpy as np
-
-    table = folder / "clusters.csv"
-    try:
-        with open(table, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = [(row["path"], int(row["cluster"])) for row in csv.DictReader(file)]
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UsageError(
-            f"{folder} holds no clusters.csv of python -m pipelines.clusters ({reason(error)})."
-        ) from error
-    if [path for path, _ in rows] != paths.tolist():
-        raise UsageError(f"{table} is of other images than the file of embeddings.")
-    return np.array([cluster for _, cluster in rows])
-
-
-def nearest(embeddings, query, top, own=None):
-    """The most similar rows, by cosine.
-
-    Args:
-        embeddings: float32 `(n, dim)`.
-        query: float32 `(dim,)`.
-        top: integer >= 1; all rows when there are fewer.
-        own: number of a row to leave out, or None.
-
-    Returns:
-        A list of `(number, cosine)`, best first; the first of equals first.
-    """
-    import numpy as np
-
-    lengths = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(query)
-    similarity = embeddings @ query / np.maximum(lengths, 1e-12)
-    if own is not None:
-        similarity[own] = -np.inf
-    order = np.argsort(-similarity, kind="stable")[: min(top, len(similarity) - (own is not None))]
-    return [(int(i), float(similarity[i])) for i in order]
-
-
-def _query(options, columns, origin):
+def _query(options, table, clusters):
     """What is looked for, its embedding, and its row where it has one."""
-    import numpy as np
+    from cueco_tf.clustering.search import find_path, middle_of, row_of
 
-    from cueco_tf.evaluation.vectors import normalize
-
-    embeddings, count = columns["embeddings"], len(columns["paths"])
     if options.cluster is not None:
-        members = embeddings[columns["clusters"] == options.cluster]
-        if not len(members):
-            raise UsageError(
-                f"No image is in cluster {options.cluster}: there are clusters "
-                f"{columns['clusters'].min()} to {columns['clusters'].max()}."
-            )
-        middle = normalize(members).mean(axis=0)
+        middle = middle_of(table, options.cluster, clusters)
         return f"the middle of cluster {options.cluster}", middle, None
     if options.row is not None:
-        if not 0 <= options.row < count:
-            raise UsageError(f"--row should be in [0, {count - 1}]. Received: {options.row}")
-        return f"row {options.row}", embeddings[options.row], options.row
-    (rows,) = np.nonzero(columns["paths"] == options.image)
-    if len(rows):
-        return "the query", embeddings[rows[0]], int(rows[0])
-    return "the query", _embed(options, origin), None
+        if not 0 <= options.row < table.rows:
+            raise UsageError(f"--row should be in [0, {table.rows - 1}]. Received: {options.row}")
+        return f"row {options.row}", row_of(table, options.row), options.row
+    row = find_path(table, options.image)
+    if row is not None:
+        return "the query", row_of(table, row), row
+    return "the query", _embed(options, table.origin), None
 
 
 def _embed(options, origin):

@@ -11,6 +11,7 @@ from cueco_tf.evaluation.vectors import normalize
 
 OTHER = -1  # the cluster of what belongs to none
 _BLOCK = 8192  # rows whose similarities to all centroids are held at once
+_MOST_COSINES = 2**25  # of such a block, where there are very many centroids
 _FENCE = 1.5  # quartile ranges beyond the third quartile: Tukey's box plot
 _LEAST_MEMBERS = 8  # below, a cluster has no quartiles worth the name
 
@@ -105,8 +106,9 @@ def describe(x, centroids, assignments=None):
     """
     nearest, nexts = np.empty((2, len(x)), np.int32)
     similarities, next_similarities = np.empty((2, len(x)), np.float32)
-    for start in range(0, len(x), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    rows = max(1, min(_BLOCK, _MOST_COSINES // len(centroids)))
+    for start in range(0, len(x), rows):
+        block = slice(start, start + rows)
         cosine = x[block] @ centroids.T  # (block, L)
         own = cosine.argmax(axis=1) if assignments is None else assignments[block]
         row = np.arange(len(cosine))
@@ -160,15 +162,27 @@ def set_apart(clusters, least=None):
     Returns:
         `Clusters`, in which these are `OTHER`.
     """
-    out = np.zeros(len(clusters.assignments), bool)
-    if least is not None:
-        out = clusters.similarities < least
+    if least is None:
+        out = 1 - clusters.similarities > fences(clusters)[clusters.assignments]
     else:
-        for members in clusters.members:
-            if len(members) >= _LEAST_MEMBERS:
-                distance = 1 - clusters.similarities[members]
-                first, third = np.quantile(distance, (0.25, 0.75))
-                out[members] = distance > third + _FENCE * (third - first)
+        out = clusters.similarities < least
     return dataclasses.replace(
         clusters, assignments=np.where(out, np.int32(OTHER), clusters.assignments)
     )
+
+
+def fences(clusters):
+    """How far from its centroid an image of each cluster may be: `set_apart`'s fence.
+
+    Args:
+        clusters: `Clusters`.
+
+    Returns:
+        `(L,)` distances (1 - similarity); infinity for clusters of fewer than 8.
+    """
+    found = np.full(len(clusters), np.inf)
+    for c, members in enumerate(clusters.members):
+        if len(members) >= _LEAST_MEMBERS:
+            first, third = np.quantile(1 - clusters.similarities[members], (0.25, 0.75))
+            found[c] = third + _FENCE * (third - first)
+    return found

@@ -34,13 +34,25 @@ def groups(rows, similarities, threshold):
         A list of index arrays of two images or more, each in order, the largest first.
     """
     one, place = np.nonzero((similarities >= threshold) & (rows >= 0))
-    other = rows[one, place]
-    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(rows),) * 2)
+    return join(one, rows[one, place])
+
+
+def join(one, other):
+    """What pairs join: the connected components.
+
+    Args:
+        one, other: `(pairs,)` integers >= 0.
+
+    Returns:
+        As `groups`.
+    """
+    if not len(one):
+        return []
+    nodes, places = np.unique(np.concatenate([one, other]), return_inverse=True)
+    graph = coo_array((np.ones(len(one), bool), places.reshape(2, -1)), shape=(len(nodes),) * 2)
     _, group = connected_components(graph, directed=False)
-    joined = np.flatnonzero(np.bincount(group)[group] > 1)
-    joined = joined[np.argsort(group[joined], kind="stable")]
-    starts = np.flatnonzero(np.diff(group[joined])) + 1
-    found = np.split(joined, starts) if len(joined) else []
+    order = np.argsort(group, kind="stable")
+    found = np.split(nodes[order], np.flatnonzero(np.diff(group[order])) + 1)
     return sorted(found, key=lambda part: (-len(part), part[0]))
 
 
@@ -54,7 +66,11 @@ def outliers(similarities):
         The indices of those whose mean distance (1 - cosine) lies more than 1.5 quartile ranges
         above the third quartile, the farthest first.
     """
-    distances = 1 - similarities.mean(axis=1)
+    return far(1 - similarities.mean(axis=1))
+
+
+def far(distances):
+    """`outliers` by the mean distance of each image, `(n,)`."""
     first, third = np.quantile(distances, (0.25, 0.75))
     found = np.flatnonzero(distances > third + _FENCE * (third - first))
     return found[np.argsort(-distances[found], kind="stable")]

@@ -6,8 +6,8 @@ from sklearn.neighbors import NearestNeighbors
 from cueco_tf.clustering.tree import grow
 
 EXACT = 20_000  # up to so many rows every pair is compared
-_PER_CELL = 1000  # rows
-_CELLS = 3  # nearest ones in which a row can be found
+PER_CELL = 1000  # rows
+CELLS = 3  # nearest ones in which a row can be found
 _BLOCK = 8192  # rows whose distances to all cells are held at once
 
 
@@ -29,50 +29,65 @@ def nearest(x, k, queries=None, seed=0):
         `(rows, similarities)`, int64 and float32 `(q, k)`, the most similar first. Where a query
         has fewer than k neighbours the rest is -1, of similarity -1.
     """
+    if len(x) <= EXACT:
+        near, home = np.zeros((len(x), 1), np.int32), np.zeros(len(x), np.int32)
+        home = home if queries is None else np.zeros(len(queries), np.int32)
+    else:
+        centres = grow(x, seed, len(x) // PER_CELL).centres
+        near = _nearest_cells(x, centres, min(CELLS, len(centres)))
+        home = near[:, 0] if queries is None else _nearest_cells(queries, centres, 1)[:, 0]
+    rows = np.full((len(home), k), -1, np.int64)
+    similarities = np.full((len(home), k), -1, np.float32)
+    for of, found, similarity in search_cells(x, queries, near, home, k, _search):
+        rows[of, : found.shape[1]] = found
+        similarities[of, : found.shape[1]] = similarity
+    return rows, similarities
+
+
+def search_cells(x, queries, near, home, k, search):
+    """Finds the neighbours of queries within cells, a cell at a time.
+
+    Args:
+        x, queries: as in `nearest`; anything of a length that gives rows for an array of numbers.
+        near: `(n, c)` integers >= 0, the cells that each row can be found in.
+        home: `(q,)` integers, the cell that each query looks into.
+        k: integer >= 1.
+        search: function of `(rows, queries, k)` that returns the indices of the k nearest rows, the
+            nearest first, and their cosines, `(queries, k)` each.
+
+    Yields:
+        `(of, found, similarities)`: numbers of queries `(m,)`, and what was found for each, numbers
+        of rows and their cosines, `(m, k)` or, in a cell with few, less.
+    """
     own = queries is None
-    queries = x if own else queries
-    rows = np.full((len(queries), k), -1, np.int64)
-    similarities = np.full((len(queries), k), -1, np.float32)
-    for of, among in _cells(x, queries, own, seed):
-        found, distances = _search(x[among], queries[of], min(k + own, len(among)))
+    for of, among in _cells(near, home, own):
+        asked = x[of] if own else queries[of]
+        found, similarities = search(x[among], asked, min(k + own, len(among)))
         found = among[found]
         if own:  # a row is mostly its own first neighbour, but not where others equal it
             itself = found == of[:, None]
             itself[~itself.any(axis=1), -1] = True
             found = found[~itself].reshape(len(of), -1)
-            distances = distances[~itself].reshape(len(of), -1)
-        rows[of, : found.shape[1]] = found
-        similarities[of, : found.shape[1]] = 1 - distances**2 / 2
-    return rows, similarities
+            similarities = similarities[~itself].reshape(len(of), -1)
+        yield of, found, similarities
 
 
 def _search(x, queries, k):
-    """Indices and Euclidean distances of the k nearest rows."""
+    """What `search_cells` asks for."""
     search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x)
     distances, found = search.kneighbors(queries)
-    return found, distances
+    return found, 1 - distances**2 / 2
 
 
-def _cells(x, queries, own, seed):
+def _cells(near, home, own):
     """Yields pairs of index arrays: queries, and the rows to compare them with."""
-    if len(x) <= EXACT:
-        yield np.arange(len(queries)), np.arange(len(x))
-        return
-    centres = grow(x, seed, len(x) // _PER_CELL).centres
-    count = min(_CELLS, len(centres))
-    near = _nearest_cells(x, centres, count)
-    home = near[:, 0] if own else _nearest_cells(queries, centres, 1)[:, 0]
-    cell = near.ravel()
-    order = np.argsort(cell, kind="stable")
-    bounds = np.searchsorted(cell[order], np.arange(len(centres) + 1))
-    queries_of = np.split(
-        np.argsort(home, kind="stable"),
-        np.cumsum(np.bincount(home, minlength=len(centres)))[:-1],
-    )
-    for i, of in enumerate(queries_of):
-        among = np.sort(order[bounds[i] : bounds[i + 1]] // count)
-        if len(of) and len(among) > own:
-            yield of, among
+    cell, each = near.ravel(), np.arange(max(near.max(), home.max(initial=0)) + 2)
+    order, asked = (np.argsort(cells, kind="stable") for cells in (cell, home))
+    bounds, starts = np.searchsorted(cell[order], each), np.searchsorted(home[asked], each)
+    for i in each[:-1]:
+        of = asked[starts[i] : starts[i + 1]]
+        if len(of) and bounds[i + 1] - bounds[i] > own:
+            yield of, np.sort(order[bounds[i] : bounds[i + 1]] // near.shape[1])
 
 
 def _nearest_cells(x, centres, count):

@@ -20,8 +20,9 @@ class Rule:
     """An image with the L2-normalised embedding x is in `clusters[argmax(x @ weights + bias)]`.
 
     `weights` is float32 `(dim, m)`, `bias` float32 `(m,)`, `clusters` int64 `(m,)` in [0, L),
-    `centroids` float32 `(L, dim)`, L2-normalised; `method` says how they were made, `"tree"` or
-    `"head"`; `encoder` is the sha256 of the `encoder.keras` whose embeddings they are of, as hex.
+    `centroids` float32 `(L, dim)`, L2-normalised; `method` says how they were made, `"tree"`,
+    `"head"` or `"kmeans"`; `encoder` is the sha256 of the `encoder.keras` whose
+    embeddings they are of, as hex, or empty.
     """
 
     weights: np.ndarray

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from cueco_tf.data.tally import printable
-from cueco_tf.embedding.tables import open_parquet, row_dtype, schema
+from cueco_tf.embedding.tables import TableError, open_parquet, open_table, row_dtype, schema
 from cueco_tf.storage import write_atomically
 
 SUFFIXES = (".npz", ".parquet")
@@ -115,7 +115,7 @@ def write_skipped(path, skipped):
 
 
 def read_file(path):
-    """Reads a file of embeddings.
+    """Reads a file of embeddings, or a folder of parts.
 
     Args:
         path: what `python -m pipelines.embed` has written.
@@ -129,11 +129,13 @@ def read_file(path):
         ValueError: for another file, or a `.parquet` without pyarrow.
     """
     path = Path(path)
+    read = _read_parquet if path.suffix.lower() == ".parquet" else _read_npz
     try:
-        read = _read_parquet if path.suffix.lower() == ".parquet" else _read_npz
-        columns, origin = read(path)
+        columns, origin = (_read_parts if path.is_dir() else read)(path)
         _check(columns)
         return columns, origin
+    except TableError:
+        raise
     except ImportError as error:
         raise ValueError(f"Reading {path} needs {error.name}: pip install pyarrow") from error
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
@@ -141,6 +143,15 @@ def read_file(path):
             f"{path} is not a file of embeddings ({printable(str(error)).strip()}). Make one: "
             f"python -m pipelines.embed EXPORT IMAGES --output embeddings.npz"
         ) from error
+
+
+def _read_parts(path):
+    table = open_table(path)
+    names = ["paths", "embeddings", "clusters", "similarities"]
+    blocks = list(table.blocks(names))
+    columns = {name: np.concatenate([block[name] for block in blocks]) for name in names[1:]}
+    columns["paths"] = np.array([path for block in blocks for path in block["paths"]], object)
+    return columns, table.origin
 
 
 def _read_npz(path):

@@ -74,10 +74,19 @@ class Parts:
                 raise damaged(self._folder, shard, error) from error
 
 
+def holds_parts(folder):
+    """Whether there is a part in a folder."""
+    return bool(_found(Path(folder)))
+
+
+def _found(folder):
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return {Shard(*map(int, name.groups())) for name in map(_NAME.fullmatch, names) if name}
+
+
 def _shards(folder):
     """The shards of the parts in a folder, in order, all there."""
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    found = {Shard(*map(int, name.groups())) for name in map(_NAME.fullmatch, names) if name}
+    found = _found(folder)
     if not found:
         raise PartsError(
             f"There are no parts in {folder}. Make them: python -m pipelines.embed EXPORT SOURCE "

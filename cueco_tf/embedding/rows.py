@@ -34,11 +34,11 @@ def check_space(output, needed):
 
 
 @contextlib.contextmanager
-def embedded_rows(export, encoder, source, output, threads, update, by_hash):
+def embedded_rows(export, encoder, source, output, threads, update, by_hash, pace=None):
     """Embeds all images of a source.
 
     Args:
-        export, encoder, source, output, threads, update, by_hash: as in `work.embed`.
+        export, encoder, source, output, threads, update, by_hash, pace: as in `work.embed`.
 
     Yields:
         `(part, (unchanged, gone))`: the `PartFile`, which is removed once the block has succeeded,
@@ -55,7 +55,8 @@ def embedded_rows(export, encoder, source, output, threads, update, by_hash):
     job = f"{export.sha256} {encoder.batch_size} {source.fingerprint()}"
     part = PartFile(output, export.embedding_dim, job)
     try:
-        unchanged = _embed(encoder, source, part, threads or cores(), earlier)
+        with pace.running() if pace else contextlib.nullcontext():
+            unchanged = _embed(encoder, source, part, threads or cores(), earlier, pace)
         part.check(len(source))
         yield part, (unchanged, earlier.gone if earlier else 0)
         part.remove()
@@ -67,7 +68,7 @@ def embedded_rows(export, encoder, source, output, threads, update, by_hash):
             part.close()
 
 
-def _embed(encoder, source, part, threads, earlier):
+def _embed(encoder, source, part, threads, earlier, pace):
     """Brings the rows of all images into the part file, from where it stands; returns how many of
     them are of an earlier time."""
     if part.done:
@@ -75,7 +76,7 @@ def _embed(encoder, source, part, threads, earlier):
 
     def work(start):
         numbers = range(start, min(start + encoder.batch_size, len(source)))
-        return numbers.stop, *_block(encoder, source, numbers, earlier, part.dtype)
+        return numbers.stop, *_block(encoder, source, numbers, earlier, part.dtype, pace)
 
     starts = range(part.done, len(source), encoder.batch_size)
     flushed, unchanged = time.monotonic(), 0
@@ -100,12 +101,13 @@ def _embed(encoder, source, part, threads, earlier):
     return unchanged
 
 
-def _block(encoder, source, numbers, earlier, dtype):
+def _block(encoder, source, numbers, earlier, dtype, pace):
     """The rows of some images, the skipped ones, and how many rows are of an earlier time."""
     old, old_rows = earlier.unchanged(numbers) if earlier else ([], None)
     new = sorted(set(numbers).difference(old))
-    states = source.states(new)  # before they are read: what changes meanwhile is noticed next time
-    images, kept, skipped = source.load(new)
+    with pace.reading(len(new)) if pace else contextlib.nullcontext():
+        states = source.states(new)  # before they are read: later changes are noticed next time
+        images, kept, skipped = source.load(new)
     rows = np.empty(len(old) + len(kept), dtype)
     before, after = rows[: len(old)], rows[len(old) :]
     if old:

@@ -28,7 +28,17 @@ class Embedded(NamedTuple):
     gone: int = 0
 
 
-def embed(export, encoder, source, output, threads=None, copy_to=None, update=None, by_hash=False):
+def embed(
+    export,
+    encoder,
+    source,
+    output,
+    threads=None,
+    copy_to=None,
+    update=None,
+    by_hash=False,
+    pace=None,
+):
     """Embeds all images of a source into a file, which it replaces.
 
     Images that cannot be read have no row; they are listed in `OUTPUT.skipped.csv`.
@@ -44,6 +54,7 @@ def embed(export, encoder, source, output, threads=None, copy_to=None, update=No
             what has not changed since is taken from there. The result is the same.
         by_hash: whether the content says if an image has changed, in place of its file's size and
             time. Defaults to False.
+        pace: `pace.Pace` that counts the images that are read, or None.
 
     Returns:
         `Embedded`.
@@ -56,7 +67,8 @@ def embed(export, encoder, source, output, threads=None, copy_to=None, update=No
             one cannot be copied.
         OSError: where the disk is full, and the like.
     """
-    with embedded_rows(export, encoder, source, output, threads, update, by_hash) as (part, counts):
+    how = threads, update, by_hash, pace
+    with embedded_rows(export, encoder, source, output, *how) as (part, counts):
         if not part.rows:
             first = next(part.skipped())
             part.remove()
@@ -76,11 +88,12 @@ def embed_shard(
     overwrite=False,
     update=None,
     by_hash=False,
+    pace=None,
 ):
     """Embeds the images of one shard into its part, unless that is there.
 
     Args:
-        export, encoder, source, threads, update, by_hash: as in `embed`; the whole source.
+        export, encoder, source, threads, update, by_hash, pace: as in `embed`; the whole source.
         folder: path of the parts.
         shard: `shards.Shard`.
         overwrite: make a part anew that is there. Defaults to False.
@@ -96,7 +109,7 @@ def embed_shard(
     if not overwrite and shards.finished(folder, shard, whole):
         return None
     share = source.cut(*shard.rows(len(source)))
-    with embedded_rows(export, encoder, share, path, threads, update, by_hash) as (
+    with embedded_rows(export, encoder, share, path, threads, update, by_hash, pace) as (
         part,
         (unchanged, _),
     ):

@@ -2,20 +2,26 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import itertools
 import json
 import os
+import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from cueco_tf.export.devices import DeviceError, device_of, providers_for
+
 FORMAT_VERSION = 1
 MANIFEST, ONNX, KERAS, SAVED_MODEL = "manifest.json", "encoder.onnx", "encoder.keras", "saved_model"
 OUTPUTS = ("embedding", "cluster", "cluster_similarity")  # as `onnx_graph` and `writing` name them
 _BATCH_PIXELS = 32 * 64 * 64
+_BATCH_OF_GPU = 128
 
 
 class ExportError(ValueError):
@@ -72,12 +78,16 @@ class Export:
         """The checksum of the ONNX file, as the manifest has it."""
         return self.manifest["files"][ONNX]["sha256"]
 
-    def encoder(self):
+    def encoder(self, device="cpu"):
         """The ONNX file, opened.
+
+        Args:
+            device: one of `devices.DEVICES`, what the network runs on. Defaults to `"cpu"`.
 
         Raises:
             ExportError: when the file is missing, is not the one the manifest describes, or is
                 too new for the ONNX Runtime that is installed.
+            DeviceError: for `"cuda"` where no GPU can be used.
         """
         path = self.folder / ONNX
         try:
@@ -91,7 +101,9 @@ class Export:
                 f"{self.sha256[:12]}..., received {found[:12]}... Copy or export it again."
             )
         try:
-            return Encoder(content)
+            return Encoder(content, device)
+        except DeviceError:
+            raise
         except Exception as error:  # ONNX Runtime has kinds of its own, one for each reason
             raise ExportError(
                 f"ONNX Runtime cannot open {path}: {error}".splitlines()[0]
@@ -135,34 +147,58 @@ def read_export(folder):
 
 
 class Encoder:
-    """An ONNX encoder. One call runs on one thread; several threads may call at the same time.
+    """An ONNX encoder. On the CPU one call runs on one thread; several threads may call at the same
+    time.
 
     That is quicker than one call on all cores: nothing has to wait for the slowest core after
-    every layer.
+    every layer. A GPU takes one call after the other, while other threads read images.
 
     Args:
         model: path or bytes of an ONNX file.
+        device: one of `devices.DEVICES`. Defaults to `"cpu"`.
+
+    `device` is then `"cpu"` or `"cuda"`, what it runs on, and `busy` the seconds of all calls, of
+    several threads on the CPU added up.
+
+    Raises:
+        DeviceError: for `"cuda"` where no GPU can be used.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, device="cpu"):
         import onnxruntime  # a fifth of a second, which `--help` can do without
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         model = model if isinstance(model, bytes) else str(model)
-        self._session = onnxruntime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"]
-        )
+        providers = providers_for(device)
+        self._session = onnxruntime.InferenceSession(model, options, providers=providers)
+        self.device = device_of(self._session, device)
+        self._turn = threading.Lock() if self.device == "cuda" else contextlib.nullcontext()
+        self.busy, self._counting = 0.0, threading.Lock()
         self.image_size = self._session.get_inputs()[0].shape[1]
 
     def __call__(self, images):
         """`Outputs` for images `(n, image_size, image_size, channels)`, of the manifest's type."""
-        return Outputs(*self._session.run(list(OUTPUTS), {"images": images}))
+        with self._turn:
+            start = time.monotonic()
+            outputs = self._session.run(list(OUTPUTS), {"images": images})
+            seconds = time.monotonic() - start
+        with self._counting:
+            self.busy += seconds
+        return Outputs(*outputs)
+
+    @property
+    def threads(self):
+        """How many threads keep all cores busy: some more where others wait for a GPU."""
+        return cores() + (2 if self.device == "cuda" else 0)
 
     @property
     def batch_size(self):
-        """Images a call: as many as the caches like, 32 up to 64 pixels and 4 at least."""
+        """Images a call: as many as the caches like, 32 up to 64 pixels and 4 at least; of a GPU
+        128."""
+        if self.device == "cuda":
+            return _BATCH_OF_GPU
         return max(4, min(32, _BATCH_PIXELS // self.image_size**2))
 
     def encode(self, images):

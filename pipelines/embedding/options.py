@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+from cueco_tf.export.devices import DEVICES, providers_for
 from cueco_tf.export.reading import cores
 from cueco_tf.ownership import check_free
 from pipelines.command import UsageError, add_data_dir, check_parent, parser_of
@@ -21,6 +22,8 @@ Pillow and tqdm, and no TensorFlow.
   python -m pipelines.embed --merge parts --output photos.npz
                                          the work of 16 processes on any machines, 0/16 to 15/16,
                                          then one file, as a single process would have written it
+  python -m pipelines.embed exported/digits list.txt --engine ray --output parts
+                                         the same parts by a Ray cluster, or one on this machine
   python -m pipelines.embed exported/digits PHOTOS --update photos.npz
                                          embeds what is new or has changed and drops what is gone
 
@@ -69,7 +72,16 @@ def build_parser():
         help="also copy the images into a folder a cluster, below DIR, which must be new",
     )
     parser.add_argument(
-        "--threads", type=int, default=cores(), metavar="N", help="default: all cores, %(default)s"
+        "--threads",
+        type=int,
+        metavar="N",
+        help=f"default: all cores, {cores()}; of each worker of Ray, all of its smallest machine",
+    )
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        help="what the network runs on; auto takes a GPU that ONNX Runtime can use (default: auto)",
     )
     _add_several_times(parser)
     _add_reading(parser)
@@ -83,6 +95,18 @@ def _add_several_times(parser):
         "--shard",
         metavar="I/N",
         help="embed the I-th of N equal shares of the images, I from 0, into its part",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("ray",),
+        help="embed all shards by the workers of Ray Data: of the cluster that RAY_ADDRESS or ray "
+        "start names, else of one that is started for it",
+    )
+    parser.add_argument(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="of --engine ray (default: one for each 100,000 images, 16 at least)",
     )
     parser.add_argument("--merge", metavar="DIR", type=Path, help="join the parts in DIR to FILE")
     parser.add_argument(
@@ -123,15 +147,18 @@ def check_options(options):
     """Raises UsageError for values that cannot work, before anything is read; `shard` becomes a
     `Shard`."""
     folder = options.copy_to
-    if options.threads < 1:
-        raise UsageError(f"--threads should be at least 1. Received: {options.threads}")
+    for name in ("threads", "shards"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise UsageError(f"--{name} should be at least 1. Received: {getattr(options, name)}")
     _check_kind(options)
+    if options.device == "cuda" and not options.engine:  # of Ray's workers each finds out
+        providers_for(options.device)
     output = options.output
     check_parent("--output", output)
-    if options.shard is None:
+    if options.shard is None and options.engine is None:
         _check_file(options)
     elif output.exists() and not output.is_dir():
-        raise UsageError(f"--output of a shard should be a folder. Received the file {output}.")
+        raise UsageError(f"--output of shards should be a folder. Received the file {output}.")
     if folder is not None and folder.exists():  # never overwritten: it may hold anything
         raise UsageError(f"{folder} exists. Choose a new folder for --copy-to.")
     if folder is not None:
@@ -141,13 +168,17 @@ def check_options(options):
 
 def _check_kind(options):
     """Raises UsageError where it is neither clear that this embeds, nor that it merges."""
-    whole = options.merge is None and options.shard is None
+    whole = options.merge is None and options.shard is None and options.engine is None
     if options.merge is None and options.source is None:
         raise UsageError("EXPORT and SOURCE are needed, but for --merge DIR. See --help")
-    if options.merge and (options.export or options.shard):
+    if options.merge and (options.export or options.shard or options.engine):
         raise UsageError(
-            "--merge DIR joins parts that are there: leave EXPORT, SOURCE, --shard out"
+            "--merge DIR joins parts that are there: leave EXPORT, SOURCE, --shard, --engine out"
         )
+    if options.engine and options.shard:
+        raise UsageError("--engine ray embeds all shards: leave --shard out.")
+    if options.shards and not options.engine:
+        raise UsageError("--shards is for --engine ray. One of N shards is --shard I/N.")
     if options.merge and options.update:
         raise UsageError("--merge joins parts as they are: leave --update out.")
     if options.by_hash and not options.update:
@@ -166,6 +197,10 @@ def _check_kind(options):
         _check_update(options)
     if options.output is None:
         raise UsageError("--output is needed: where to write.")
+    if options.engine:
+        from cueco_tf.embedding.ray_engine import check_ray
+
+        check_ray()
 
 
 def _check_update(options):
@@ -179,7 +214,7 @@ def _check_update(options):
     if (old.is_dir() or old.suffix.lower() == ".parquet") and not _has_pyarrow():
         raise UsageError(f"--update {old} needs pyarrow: pip install pyarrow")
     open_table(old)
-    if options.output is None and options.shard is None and not old.is_dir():
+    if options.output is None and options.shard is None and not options.engine and not old.is_dir():
         options.output = old
 
 

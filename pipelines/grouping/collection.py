@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cueco_tf.embedding.embeddings_file import read_file
+from cueco_tf.embedding.parts import holds_parts
 from cueco_tf.evaluation.vectors import normalize
 from cueco_tf.storage import sha256
 from pipelines.command import UsageError
@@ -34,27 +35,37 @@ class Collection:
         if len(self) < 2:
             raise UsageError(f"{self.source} holds one image: there is nothing to compare it with.")
         if np.ptp(self.embeddings, axis=0).max() < 1e-6:
-            raise UsageError(
-                f"All {len(self):,} images of {self.source} have the same embedding: they are "
-                f"alike, or the encoder has collapsed."
-            )
+            raise all_alike(self.source, len(self))
 
     def check_comparable(self, other):
         """Raises UsageError where the embeddings of another collection are of another encoder."""
         same_length = self.embeddings.shape[1] == other.embeddings.shape[1]
         if not same_length or self.origin.get("sha256") != other.origin.get("sha256"):
-            raise UsageError(
-                f"{self.source} and {other.source} are of different encoders: their embeddings "
-                f"cannot be compared. Embed both with the same export."
-            )
+            raise unlike_encoders(self.source, other.source)
+
+
+def all_alike(source, count):
+    """`UsageError` for images of a source whose embeddings are all the same."""
+    return UsageError(
+        f"All {count:,} images of {source} have the same embedding: they are alike, or the encoder "
+        f"has collapsed."
+    )
+
+
+def unlike_encoders(source, other):
+    """`UsageError` for two sources whose embeddings are of different encoders."""
+    return UsageError(
+        f"{source} and {other} are of different encoders: their embeddings cannot be compared. "
+        f"Embed both with the same export."
+    )
 
 
 def open_collection(source, data_dir=None):
     """Reads embeddings, or makes those of a run's training images.
 
     Args:
-        source: path of a file of `python -m pipelines.embed`, or of a run folder, which needs
-            TensorFlow.
+        source: path of a file or a folder of parts of `python -m pipelines.embed`, or of a run
+            folder, which needs TensorFlow.
         data_dir: where TensorFlow Datasets keeps its sets, or None.
 
     Returns:
@@ -65,14 +76,18 @@ def open_collection(source, data_dir=None):
             `data.load_for` raise.
     """
     path = Path(source)
-    if path.is_dir():
+    if path.is_dir() and not holds_parts(path):
         return _of_run(path, data_dir)
+    columns, origin = read_file(path)
+    return named_collection(source, origin, columns["paths"], normalize(columns["embeddings"]))
+
+
+def named_collection(source, origin, paths, embeddings):
+    """A `Collection` of images by what a file of embeddings calls them; arguments as there."""
     from pipelines.reporting.thumbnails import NamedPictures
 
-    columns, origin = read_file(path)
-    embeddings = normalize(columns.pop("embeddings"))
-    pictures = NamedPictures(columns["paths"], origin.get("reading"))
-    return Collection(str(source), origin, columns["paths"], embeddings, pictures)
+    pictures = NamedPictures(paths, origin.get("reading"))
+    return Collection(str(source), origin, paths, embeddings, pictures)
 
 
 def _of_run(path, data_dir):

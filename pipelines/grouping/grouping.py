@@ -31,14 +31,13 @@ class Grouping:
 
     @property
     def method(self):
-        """One of `METHODS`."""
+        """One of `METHODS`, or `"kmeans"`."""
         return self.rule.method
 
     def sentence(self):
         """How many clusters there are, by which method, and how sure that is, in a line."""
         count = f"{len(self.clusters):,} cluster{'s' if len(self.clusters) != 1 else ''}"
-        if self.method == "head":
-            count += " by a clustering head"
+        count += {"head": " by a clustering head", "kmeans": " by k-means"}.get(self.method, "")
         if len(self.clusters) < self.wanted:
             count += f" (of {self.wanted:,}; the others hold no image)"
         if self.curve is None:

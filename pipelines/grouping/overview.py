@@ -3,7 +3,7 @@
 from pipelines.reporting import page, plots, style
 
 
-def write_page(folder, source, grouping, looks, pictures, originals):
+def write_page(folder, source, grouping, looks, pictures, originals, images=None, other=None):
     """Writes index.html, and the figures as PNG files beside it.
 
     Args:
@@ -13,6 +13,8 @@ def write_page(folder, source, grouping, looks, pictures, originals):
         looks: `Looks`.
         pictures: what `thumbnails.read` takes.
         originals: the start of the addresses of the images' files, or None.
+        images: integer, how many were sorted where the page is of some of them, or None.
+        other: integer, how many of these are in no cluster, or None.
     """
     figures = plots.draw_clusters(looks, grouping.curve)
     for name, figure in figures.items():
@@ -33,6 +35,7 @@ def write_page(folder, source, grouping, looks, pictures, originals):
         ],
         sentence=grouping.sentence(),
         chosen=grouping.curve is not None,
-        other=len(grouping.clusters.others),
+        other=len(grouping.clusters.others) if other is None else other,
+        images=images,
     )
     (folder / "index.html").write_text(text, "utf-8")

@@ -1,8 +1,7 @@
-"""Leaks between two collections, and the page of duplicates."""
+"""The page of duplicates."""
 
 import numpy as np
 
-from cueco_tf.clustering.neighbours import EXACT, nearest
 from pipelines.reporting import page, sections, thumbnails
 from pipelines.reporting.findings import Looks
 from pipelines.reporting.names import digits_that_differ, shorten
@@ -11,34 +10,14 @@ _LEAKS = 48  # on the page
 _SIDE = 64
 
 
-def find_leaks(collection, other, threshold, seed=0):
-    """The images of another collection that are nearly the same as one of this.
-
-    Args:
-        collection: `Collection`.
-        other: `Collection` of the same encoder.
-        threshold: float, a cosine.
-        seed: integer, defaults to 0.
-
-    Returns:
-        A list of `(i, j, similarity)`, i in the other and j in this one, the most similar first.
-    """
-    rows, similarities = nearest(collection.embeddings, 1, other.embeddings, seed)
-    found = np.flatnonzero(similarities[:, 0] >= threshold)
-    found = found[np.argsort(-similarities[found, 0], kind="stable")]
-    return [(int(i), int(rows[i, 0]), float(similarities[i, 0])) for i in found]
-
-
-def write_page(folder, collection, other, pairs, leaks):
+def write_page(folder, found):
     """Writes index.html.
 
     Args:
         folder: path, to write into.
-        collection: `Collection`.
-        other: `Collection`, or None.
-        pairs: `Pairs` of the first.
-        leaks: what `find_leaks` returned, or None.
+        found: `Images`.
     """
+    collection, other, pairs = found.collection, found.other, found.pairs
     _, shorts = shorten(collection.paths)
     nothing = dict.fromkeys(
         ("clusters", "labels", "class_names", "mapped", "xy", "effective_rank", "silhouette")
@@ -55,9 +34,10 @@ def write_page(folder, collection, other, pairs, leaks):
         sections=[*titles, ("odd", "Odd ones")],
         surplus=sum(len(group) - 1 for group in pairs.groups),
         other=None if other is None else other.source,
-        leak_count=len(leaks or ()),
-        leaks=list(_sheets(collection, other, leaks or (), shorts)),
-        exact=len(collection) <= EXACT,
+        leak_count=len(found.leaks or ()),
+        leaks=list(_sheets(collection, other, found.leaks or (), shorts)),
+        images=found.images,
+        compared=None if found.compared == found.images else found.compared,
     )
     (folder / "index.html").write_text(text, "utf-8")
 

@@ -40,7 +40,7 @@ def test_cells_find_the_close_pairs_of_an_exact_search(pixels, monkeypatch):
     x = np.concatenate([pixels, copies])
     exact_rows, exact = neighbours.nearest(x, 1)
     monkeypatch.setattr(neighbours, "EXACT", 100)
-    monkeypatch.setattr(neighbours, "_PER_CELL", 60)
+    monkeypatch.setattr(neighbours, "PER_CELL", 60)
     rows, similarities = neighbours.nearest(x, 1)
     assert (similarities <= exact + 1e-6).all()
     close = exact[:, 0] > 0.99

@@ -8,6 +8,10 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from cueco_tf.embedding.any_table import Columns
+from cueco_tf.embedding.embeddings_file import read_file, write_file
+from cueco_tf.embedding.shards import FORMAT, Shard, about
+from cueco_tf.embedding.tables import STATE_DTYPE
 from cueco_tf.evaluation import normalize
 
 
@@ -30,6 +34,21 @@ def write(path, paths, embeddings, sha256="a" * 64, clusters=None):
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = json.dumps({"export": "exported/digits", "sha256": sha256}).encode()
     return path
+
+
+def write_parts(folder, file, count=3):
+    """The rows of such a file as parts."""
+    columns, origin = read_file(file)
+    rows = len(columns["paths"])
+    states = np.zeros(rows, STATE_DTYPE)
+    columns |= {name: states[name] for name in states.dtype.names}
+    whole = {"format": FORMAT, "sha256": "", "list": "", "total": rows, "reading": None}
+    folder.mkdir()
+    for i in range(count):
+        shard = Shard(i, count)
+        share = {name: values[slice(*shard.rows(rows))] for name, values in columns.items()}
+        write_file(shard.path(folder), Columns(share, origin), origin, about(shard, whole, []))
+    return folder
 
 
 def make(folder, count=300):

@@ -14,10 +14,12 @@ from PIL import Image
 from pyarrow import parquet
 from scipy.cluster.hierarchy import cut_tree
 
+from cueco_tf.clustering import limits
 from cueco_tf.clustering.head import fit_head
+from cueco_tf.clustering.rule import read_rule
 from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.evaluation import clustering_scores, normalize
-from pipelines import clusters
+from pipelines import clusters, search
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,57 @@ def test_the_tree_gives_every_other_cut(made, tmp_path):
     assert all(len(set(four[own == c])) == 1 for c in range(10))
     peer = cut_tree(np.array(found["merges"]), 4)[:, 0][leaf]
     assert clustering_scores(peer, four)["ari"] == 1
+
+
+def test_parts_are_sorted_as_their_file_and_any_number_in_one_pass(made, tmp_path, capsys):
+    parts = embedded_digits.write_parts(tmp_path / "parts", made / "photos.npz")
+    assert run(parts, "--count", 10, "--output", tmp_path / "ten") == 0
+    assert table(tmp_path / "ten") == table(made / "ten")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "MANY", 299)
+        assert run(parts, "--count", 7, "--output", tmp_path / "many", "--other", 0.4) == 0
+    assert "7 clusters by k-means, as asked for" in capsys.readouterr().out
+    content, _ = read_file(made / "photos.npz")
+    columns = parquet.read_table(tmp_path / "many" / "clusters.parquet").to_pydict()
+    assert columns["path"] == content["paths"].tolist()
+    own, similarity = np.array(columns["cluster"]), np.array(columns["similarity"])
+    rule = read_rule(tmp_path / "many" / "rule.npz")
+    clusters, cosines = rule(content["embeddings"])
+    np.testing.assert_array_equal(own, np.where(cosines < 0.4, -1, clusters))
+    np.testing.assert_allclose(similarity, cosines, atol=1e-6)
+    found = json.loads((tmp_path / "many" / "clusters.json").read_text())
+    sizes = np.bincount(own[own >= 0], minlength=7).tolist()
+    assert [each["size"] for each in found["clusters"]] == sizes
+    assert found["other"] == (own < 0).sum() > 0 and found["method"] == "kmeans"
+    assert found["images"] == found["sample"] == 300 and len(found["merges"]) == 6
+    for each in found["clusters"]:
+        nearest = np.where(own == each["cluster"], similarity, -1).argmax()
+        assert each["medoid"] == columns["path"][nearest]
+    page = (tmp_path / "many" / "index.html").read_text()
+    assert "300 images were sorted" in page and "clusters.parquet" in page
+    points = parquet.read_table(tmp_path / "many" / "points.parquet")
+    assert points["cluster"].to_pylist() == own.tolist()
+    # The clusters that search takes in place of the encoder's own.
+    options = "--cluster", 3, "--clusters", tmp_path / "many", "--sheet", tmp_path / "a.png"
+    assert search.main([str(each) for each in (parts, *options)]) == 0
+    lines = capsys.readouterr().out.splitlines()[-13:-2]
+    middle = normalize(content["embeddings"])[own == 3].mean(axis=0)
+    best = np.argsort(-(normalize(content["embeddings"]) @ middle), kind="stable")[:10]
+    assert [line.split()[-1] for line in lines[1:]] == content["paths"][best].tolist()
+    assert [int(line.split()[2]) for line in lines[1:]] == own[best].tolist()
+
+
+def test_what_k_means_cannot_give_is_refused_in_one_line(made, tmp_path, capsys):
+    options = "--method", "kmeans", "--output", tmp_path / "out"
+    assert run(made / "photos.npz", *options, "--copy-to", tmp_path / "copies") == 2
+    assert "--copy-to and --link-to are for --method tree and head" in capsys.readouterr().err
+    assert run(made / "photos.npz", *options, "--count", 301) == 2
+    assert "at most the number of images, 300. Received: 301" in capsys.readouterr().err
+    parts = embedded_digits.write_parts(tmp_path / "parts", made / "photos.npz")
+    (parts / "part-00001-of-00003.parquet").unlink()
+    assert run(parts, *options) == 2
+    assert "lacks 1 of 3 parts: 1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_head_sorts_in_place_of_the_tree_and_its_clusters_are_merged(made, tmp_path, capsys):

@@ -6,6 +6,7 @@ import embedded_digits
 import numpy as np
 import pytest
 
+from cueco_tf.clustering import limits
 from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.evaluation import normalize
 from pipelines import duplicates
@@ -68,6 +69,30 @@ def test_groups_leaks_and_outliers_are_found(sets, capsys):
     for said in ("copy-7.png", "leak-4.png", "odd.png", "Every pair was compared", "data:image"):
         assert said in page
     assert "src=x" not in page and "http" not in page.split("<body>")[1]
+
+
+def test_parts_and_more_than_memory_holds_give_the_same(sets, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("faiss")
+    _, _, one, two = sets
+    parts = embedded_digits.write_parts(tmp_path / "parts", one)
+    few, many_ = tmp_path / "few", tmp_path / "many"
+    assert run(parts, two, "--output", few) == 0
+    said = capsys.readouterr().out
+    monkeypatch.setattr(limits, "MANY", 300)
+    assert run(parts, two, "--output", many_) == 0
+    assert capsys.readouterr().out == said.replace(str(few), str(many_))
+    for name in ("duplicates.csv", "leaks.csv", "outliers.csv"):
+        rows, peers = table(many_ / name), table(few / name)
+        for row, peer in zip(rows, peers, strict=True):
+            for column in {"similarity", "mean_similarity"} & row.keys():
+                assert float(row.pop(column)) == pytest.approx(float(peer.pop(column)), abs=2e-6)
+        assert rows == peers and rows
+    page = (many_ / "index.html").read_text()
+    assert "<dd>254</dd>" in page and "Every pair was compared" in page and "leak-4.png" in page
+    assert {path.name for path in tmp_path.iterdir()} == {"parts", "few", "many"}
+    monkeypatch.setattr(limits, "has_faiss", lambda: False)
+    assert run(parts, two, "--output", tmp_path / "none") == 2
+    assert "So many images, 307, need faiss: pip install" in capsys.readouterr().err
 
 
 def test_a_threshold_is_obeyed_and_an_earlier_folder_kept(sets, capsys):

@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
+from cueco_tf.clustering.search import nearest_rows
+from cueco_tf.embedding.any_table import open_embeddings
 from cueco_tf.embedding.embeddings_file import read_file
 from pipelines import embed, search
 from pipelines.grouping import contact_sheet
@@ -29,16 +31,17 @@ def run(*arguments):
 
 
 def test_the_nearest_are_those_of_scikit_learn(embedded):
+    table = open_embeddings(embedded / "digits.npz")
     with np.load(embedded / "digits.npz") as file:
         embeddings = file["embeddings"]
     peer = NearestNeighbors(n_neighbors=6, metric="cosine").fit(embeddings)
     distances, rows = peer.kneighbors(embeddings[:10])
     for i in range(10):
-        found = search.nearest(embeddings, embeddings[i], 5, own=i)
+        found = nearest_rows(table, embeddings[i], 5, own=i)
         assert [row for row, _ in found] == list(rows[i, 1:])
         np.testing.assert_allclose([s for _, s in found], 1 - distances[i, 1:], atol=1e-5)
-    assert len(search.nearest(embeddings, embeddings[0], 1000, own=0)) == 80
-    assert len(search.nearest(embeddings, embeddings[0], 1000)) == 81
+    assert len(nearest_rows(table, embeddings[0], 1000, own=0)) == 80
+    assert len(nearest_rows(table, embeddings[0], 1000)) == 81
 
 
 def test_a_near_duplicate_is_found_and_drawn(embedded, capsys):
