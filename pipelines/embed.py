@@ -5,8 +5,9 @@ import sys
 from cueco_tf.export.reading import ExportError, read_export
 from cueco_tf.ownership import InUseError
 from cueco_tf.process import command, fail
-from pipelines.command import UsageError, reason
+from pipelines.command import UsageError, options_of, reason
 from pipelines.embedding.options import build_parser, check_options
+from pipelines.results.read_back import Embeddings
 
 
 @command
@@ -18,8 +19,7 @@ def main(argv=None):
     from cueco_tf.embedding.tables import TableError
 
     try:
-        check_options(options)
-        return _merge(options) if options.merge else _embed(options)
+        done = _embed(options)
     except (UsageError, ExportError, SourceError, InUseError, TableError) as error:
         return fail(error)
     except PartError as error:
@@ -29,13 +29,42 @@ def main(argv=None):
     except KeyboardInterrupt:
         goes_on = "" if options.merge else " The same command goes on from the last finished block."
         return fail(f"stopped.{goes_on}", 130)
+    return _tell(options, done)
+
+
+def embed(export=None, source=None, **options):
+    """Embeds images with an exported encoder, as the command does.
+
+    Args:
+        export: path of an export's folder.
+        source: path of a folder, a list or an `.npy` array, or the name of a data set.
+        **options: those of the command by name, such as `output`, `copy_to`, `shard` or `update`;
+            with `merge`, neither `export` nor `source` is given.
+
+    Returns:
+        `results.read_back.Embeddings`; of a shard, the path of its part.
+
+    Raises:
+        TypeError: for an option that there is not.
+        ValueError, PartError, InUseError, OSError: for what the user has to mend. What was embedded
+            is kept: the same call goes on.
+    """
+    options = options_of(build_parser(), export=export, source=source, **options)
+    _embed(options)
+    if options.shard is not None:
+        return options.shard.path(options.output)
+    return Embeddings(options.output)
 
 
 def _embed(options):
-    """Embeds a source or a shard of it; returns the exit code."""
+    """Embeds a source or a shard of it, or joins parts; returns `Embedded`, or None where the part
+    was there."""
     from cueco_tf.embedding import work
     from cueco_tf.embedding.sources import open_source
 
+    check_options(options)
+    if options.merge:
+        return work.merge(options.merge, options.output)
     export = read_export(options.export)
     reading = _reading(options, export)
     encoder = export.encoder()
@@ -45,35 +74,28 @@ def _embed(options):
     job = export, encoder, source, options.output
     how = {name: getattr(options, name) for name in ("threads", "update", "by_hash")}
     if options.shard is None:
-        done = work.embed(*job, copy_to=options.copy_to, **how)
-        news = f", {done.unchanged:,} of them unchanged; {done.gone:,} gone"
-        return _tell(options.output, done, news if options.update else "")
-    path = options.shard.path(options.output)
-    done = work.embed_shard(*job, options.shard, overwrite=options.overwrite, **how)
-    if done is None:
-        print(f"{path} is there already")
-    else:
-        news = f", {done.unchanged:,} of them unchanged" if options.update else ""
-        print(f"{path}: {done.rows:,} embeddings{news}; {done.skipped:,} images skipped")
-    return 0
+        return work.embed(*job, copy_to=options.copy_to, **how)
+    return work.embed_shard(*job, options.shard, overwrite=options.overwrite, **how)
 
 
-def _merge(options):
-    """Joins parts; returns the exit code."""
-    from cueco_tf.embedding.work import merge
-
-    return _tell(options.output, merge(options.merge, options.output))
-
-
-def _tell(output, done, news=""):
+def _tell(options, done):
     """Says what was written; returns the exit code."""
     from cueco_tf.embedding.work import side_file
 
-    print(f"{output}: {done.rows:,} embeddings{news}")
+    news = f", {done.unchanged:,} of them unchanged" if done and options.update else ""
+    if options.shard is not None:
+        path = options.shard.path(options.output)
+        if done is None:
+            print(f"{path} is there already")
+        else:
+            print(f"{path}: {done.rows:,} embeddings{news}; {done.skipped:,} images skipped")
+        return 0
+    news += f"; {done.gone:,} gone" if news else ""
+    print(f"{options.output}: {done.rows:,} embeddings{news}")
     if not done.skipped:
         return 0
-    total = done.rows + done.skipped
-    print(f"Skipped {done.skipped:,} of {total:,} images: see {side_file(output)}", file=sys.stderr)
+    total, listed = done.rows + done.skipped, side_file(options.output)
+    print(f"Skipped {done.skipped:,} of {total:,} images: see {listed}", file=sys.stderr)
     return 3
 
 

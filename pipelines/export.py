@@ -6,6 +6,7 @@ from pathlib import Path
 from cueco_tf.clustering.rule import RULE, read_rule
 from cueco_tf.data.presence import check_there
 from cueco_tf.export.reading import (
+    MANIFEST,
     ONNX,
     ExportError,
     ParityError,
@@ -97,6 +98,30 @@ def export(run, **options):
         ParityError: where the files do not agree with the trained network.
     """
     return _export(options_of(build_parser(), run=run, **options))[0]
+
+
+def export_of(run, folder=None):
+    """The path of a run's export, which is made where there is none.
+
+    Args:
+        run: path of a finished run.
+        folder: path of the export. Defaults to exported/ and the run's name.
+
+    Raises:
+        ExportError: for the export of another run, or of this one before it was trained anew.
+    """
+    options = options_of(build_parser(), run=run, output=folder)
+    output = _output_of(options)
+    if not (output / MANIFEST).is_file():
+        return _export(options)[0]
+    _finished_run(RunFolder(options.run))
+    made_of = read_export(output).manifest.get("run", {}).get("encoder")
+    if made_of != sha256(RunFolder(options.run).encoder):
+        raise ExportError(
+            f"{output} is not of the encoder in {options.run}. Export that anew, with overwrite, "
+            f"or name its export."
+        )
+    return output
 
 
 def _output_of(options):

@@ -11,6 +11,7 @@ from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.storage import new_folder
 from pipelines.command import UsageError, add_data_dir, options_of, parser_of
+from pipelines.results.page import Page
 
 _DESCRIPTION = """\
 Makes a page to look at a run, finished or not: RUN/report/index.html, one file that opens from
@@ -76,7 +77,7 @@ def report(run, **options):
         **options: those of the command by name: `data_dir`, `images`.
 
     Returns:
-        The path of the page, RUN/report/index.html.
+        The path of the page, RUN/report/index.html, which a notebook shows.
 
     Raises:
         TypeError: for an option that there is not.
@@ -155,7 +156,7 @@ def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES)
         pictures, originals = SplitPictures(split), names.link_to(root, shorts, target)
         text = page.build(findings, figures, pictures, originals)
         (partial / "index.html").write_text(text, "utf-8")
-    return target / "index.html"
+    return Page(target / "index.html")
 
 
 if __name__ == "__main__":

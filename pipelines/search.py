@@ -1,12 +1,11 @@
 """Finds the images nearest to a query among embedded ones, without TensorFlow."""
 
-import csv
 import sys
 from pathlib import Path
 
 from cueco_tf.export.reading import ExportError, read_export
 from cueco_tf.process import command, fail
-from pipelines.command import UsageError, parser_of, reason
+from pipelines.command import UsageError, options_of, parser_of, reason
 
 _DESCRIPTION = """\
 Finds the images nearest to an image, a row or a cluster among those of a file of embeddings, by
@@ -64,32 +63,77 @@ def build_parser():
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
-    from cueco_tf.embedding.embeddings_file import printable, read_file
-    from pipelines.reporting.names import digits_that_differ
-
-    sheet = options.sheet or options.file.with_name(f"{options.file.stem}-nearest.png")
     try:
-        _check_options(options, sheet)
-        columns, origin = read_file(options.file)
-        if options.clusters is not None:
-            columns["clusters"] = _clusters_of(options.clusters, columns["paths"])
-        title, query, own = _query(options, columns, origin)
-        found = nearest(columns["embeddings"], query, options.top, own)
-        texts = digits_that_differ([similarity for _, similarity in found], least=4)
-        names = [columns["paths"][i] for i, _ in found]
-        if options.cluster is None:
-            names.insert(0, options.image if own is None else columns["paths"][own])
-        _draw(sheet, names, title, texts, origin.get("reading", {}))
+        found = _search(options)
     except (ExportError, ValueError) as error:
         return fail(error)
     except OSError as error:
-        return fail(f"{sheet} could not be written: {reason(error)}")
-    print(f"{'rank':>4} {'similarity':>10} {'cluster':>7}  path")
-    for rank, ((i, _), text) in enumerate(zip(found, texts, strict=True), 1):
-        path = printable(str(columns["paths"][i]))
-        print(f"{rank:4} {text:>10} {columns['clusters'][i]:7}  {path}")
-    print(f"\n{sheet}: {title}, then these images")
+        return fail(f"{_sheet_of(options)} could not be written: {reason(error)}")
+    _tell(found)
     return 0
+
+
+def search(file, image=None, **options):
+    """Finds the images nearest to an image, a row or a cluster, as the command does.
+
+    Args:
+        file: path of a file of embeddings.
+        image: the query, a name in the file or the path of an image, or None with `row=` or
+            `cluster=`.
+        **options: those of the command by name, such as `top`, `clusters` or `sheet`.
+
+    Returns:
+        `results.read_back.Nearest`, which a notebook shows.
+
+    Raises:
+        TypeError: for an option that there is not.
+        ValueError, OSError: for what the user has to mend.
+    """
+    image = None if image is None else str(image)
+    return _search(options_of(build_parser(), file=file, image=image, **options))
+
+
+def _sheet_of(options):
+    return options.sheet or options.file.with_name(f"{options.file.stem}-nearest.png")
+
+
+def _search(options):
+    """Draws the sheet, and returns what was found."""
+    from cueco_tf.embedding.embeddings_file import read_file
+    from pipelines.grouping.cluster_files import clusters_of
+    from pipelines.results.read_back import Match, Nearest
+
+    sheet = _sheet_of(options)
+    _check_options(options, sheet)
+    columns, origin = read_file(options.file)
+    if options.clusters is not None:
+        columns["clusters"] = clusters_of(options.clusters, columns["paths"])
+    title, query, own = _query(options, columns, origin)
+    matches = [
+        Match(i, str(columns["paths"][i]), similarity, int(columns["clusters"][i]))
+        for i, similarity in nearest(columns["embeddings"], query, options.top, own)
+    ]
+    names = [match.path for match in matches]
+    if options.cluster is None:
+        names.insert(0, options.image if own is None else columns["paths"][own])
+    _draw(sheet, names, title, _texts(matches), origin.get("reading", {}))
+    return Nearest(matches, sheet, title)
+
+
+def _texts(matches):
+    from pipelines.reporting.names import digits_that_differ
+
+    return digits_that_differ([match.similarity for match in matches], least=4)
+
+
+def _tell(found):
+    """Prints the table."""
+    from cueco_tf.embedding.embeddings_file import printable
+
+    print(f"{'rank':>4} {'similarity':>10} {'cluster':>7}  path")
+    for rank, (match, text) in enumerate(zip(found, _texts(found.matches), strict=True), 1):
+        print(f"{rank:4} {text:>10} {match.cluster:7}  {printable(match.path)}")
+    print(f"\n{found.sheet}: {found.title}, then these images")
 
 
 def _check_options(options, sheet):
@@ -100,23 +144,6 @@ def _check_options(options, sheet):
         raise UsageError(f"--sheet should end in .png. Received: {sheet}")
     if options.sheet and sheet.exists() and not options.overwrite:
         raise UsageError(f"{sheet} exists. Choose another --sheet, or add --overwrite.")
-
-
-def _clusters_of(folder, paths):
-    """The cluster of each image by clusters.csv: `(n,)` integers."""
-    import numpy as np
-
-    table = folder / "clusters.csv"
-    try:
-        with open(table, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = [(row["path"], int(row["cluster"])) for row in csv.DictReader(file)]
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UsageError(
-            f"{folder} holds no clusters.csv of python -m pipelines.clusters ({reason(error)})."
-        ) from error
-    if [path for path, _ in rows] != paths.tolist():
-        raise UsageError(f"{table} is of other images than the file of embeddings.")
-    return np.array([cluster for _, cluster in rows])
 
 
 def nearest(embeddings, query, top, own=None):

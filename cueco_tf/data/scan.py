@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from cueco_tf.data.image_files import AS_STORED, WORKERS, Look, examine, reason
 from cueco_tf.data.pixels import Used
 from cueco_tf.data.tally import Left, listed, one_line, printable
+from cueco_tf.progress import tqdm
 
 # Made by systems and programs beside the images, not by those who keep them; in lower case.
 _SERVICE = {

@@ -5,9 +5,9 @@ import json
 import tempfile
 
 import numpy as np
-from tqdm import tqdm
 
 from cueco_tf.embedding.tables import TableError, open_table, row_dtype
+from cueco_tf.progress import tqdm
 
 
 class Earlier:

@@ -55,6 +55,21 @@ class Run:
         export = importlib.import_module("pipelines.export").export
         return export(self.path, output=output, **options)
 
+    def embed(self, source, export=None, **options):
+        """Embeds images with its encoder: `pipelines.embed.embed`.
+
+        Args:
+            source: path of a folder, a list or an `.npy` array, or the name of a data set.
+            export: path of the run's export, which is made where there is none. Defaults to
+                exported/ and the run's name.
+            **options: as of `pipelines.embed.embed`.
+
+        Returns:
+            The embeddings: `pipelines.results.read_back.Embeddings`.
+        """
+        folder = importlib.import_module("pipelines.export").export_of(self.path, export)
+        return importlib.import_module("pipelines.embed").embed(folder, source, **options)
+
 
 def load_run(run_dir, weights_only=False):
     """Reads a run back, finished or not, with the model in its newest state.

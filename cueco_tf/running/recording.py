@@ -1,16 +1,15 @@
 """Callbacks of a training run: monitor, record, show."""
 
-import sys
 import time
 
 import keras
-from tqdm import tqdm
 
 from cueco_tf.evaluation.features import knn_accuracy
 from cueco_tf.evaluation.networks import features, without_xla
 from cueco_tf.evaluation.quality import label_free_quality
 from cueco_tf.methods.inference import inference_network, save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
+from cueco_tf.progress import every, tqdm
 from cueco_tf.running import checkpoints
 from cueco_tf.running.run_folder import columns
 from cueco_tf.running.stopping import Interrupted
@@ -185,7 +184,7 @@ class Progress(keras.callbacks.Callback):
         if self.bar is None:
             step = int(self.model.step.numpy())
             # Where nobody watches, a line every half minute is enough.
-            interval = 0.5 if sys.stderr.isatty() else 30.0
+            interval = every(30.0)
             self.bar = tqdm(
                 total=self.total_steps,
                 initial=step,

@@ -1,0 +1,18 @@
+"""The path of a page, which a notebook shows."""
+
+import html
+from pathlib import Path
+
+_SHOWN = 8_000_000  # bytes: a notebook keeps what it shows
+
+
+class Page(type(Path())):
+    """The path of an HTML page that a command wrote; a notebook shows the page in a frame."""
+
+    def _repr_html_(self):
+        size = self.stat().st_size
+        if size > _SHOWN:
+            return f"{html.escape(str(self))} ({size / 1e6:.0f} MB): open it in a browser"
+        text = html.escape(self.read_text("utf-8"))
+        style = "width:100%;height:600px;border:1px solid #ccc"
+        return f'<iframe srcdoc="{text}" style="{style}"></iframe>'
