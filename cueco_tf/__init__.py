@@ -33,6 +33,9 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 if gpus_there():
     launch_less(os.environ)
 
+# `export` is a room of the package: `load_run(RUN).export()`.
+_COMMANDS = ("evaluate", "report", "embed", "clusters", "search", "duplicates", "reproduce")
+
 __getattr__, __dir__, _names = names_of(
     __name__,
     {
@@ -42,7 +45,7 @@ __getattr__, __dir__, _names = names_of(
         "pretrain": ".train",
         "load_run": ".running.loading",
         "load_encoder": ".running.loading",
-        **{name: f"pipelines.{name}" for name in ("embed", "clusters", "search", "duplicates")},
+        **{name: f"pipelines.{name}" for name in _COMMANDS},
         "data": None,
         "evaluation": None,
         "methods": None,

@@ -42,8 +42,8 @@ def options_of(parser, **given):
         `argparse.Namespace`.
 
     Raises:
-        TypeError: for a name that is no option, for two options of which only one can be given, or
-            none of those of which one is needed.
+        TypeError: for a name that is no option, for an option that is needed and not given, and
+            for two of which only one can be.
         ValueError: for a value that an option cannot have.
     """
     actions = {each.dest: each for each in parser._actions if each.dest != "help"}
@@ -54,6 +54,9 @@ def options_of(parser, **given):
             raise TypeError(f"There is no option {name!r}.{hint} There are: {', '.join(actions)}.")
     options = {name: each.default for name, each in actions.items()}
     options |= {name: _value(actions[name], value) for name, value in given.items()}
+    for name, each in actions.items():
+        if each.required and options[name] is None:
+            raise TypeError(f"`{name}` is needed.")
     for group in parser._mutually_exclusive_groups:
         names = [each.dest for each in group._group_actions]
         count = sum(options[name] is not None for name in names)
@@ -82,7 +85,8 @@ def _value(action, value):
             raise ValueError(f"`{action.dest}` should be {kind}. Received: {value!r}") from None
     elif isinstance(value, os.PathLike):
         value = os.fspath(value)
-    if action.choices is not None and value not in action.choices:
+    values = value if isinstance(value, list | tuple) else [value]
+    if action.choices is not None and not all(each in action.choices for each in values):
         choices = ", ".join(map(str, action.choices))
         raise ValueError(f"`{action.dest}` should be one of {choices}. Received: {value!r}")
     return value

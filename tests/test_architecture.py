@@ -88,7 +88,7 @@ COMMANDS = {
     "evaluate": {"command", "evaluating"},
     "export": {"command", "exporting"},
     "report": {"command", "reporting", "results"},
-    "reproduce": {"command", "reproducing"},
+    "reproduce": {"command", "reproducing", "results"},
     "search": {"command", "grouping", "reporting", "results"},
 }
 # (module, room): why it is imported all the same.

@@ -23,6 +23,17 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**options)
 
+    def command(self, name):
+        """The parser of one of its commands.
+
+        Raises:
+            ValueError: where there is no such command.
+        """
+        commands = {key: parser for known in self._commands() for key, parser in known.items()}
+        if name not in commands:
+            raise ValueError(f"There is no {name!r}, but {', '.join(commands)}.")
+        return commands[name]
+
     def error(self, message):
         """Ends the process with exit code 2 and one line on stderr."""
         meant = " or ".join(dict.fromkeys(self._nearest(message)))
@@ -39,7 +50,9 @@ class Parser(argparse.ArgumentParser):
 
     def _all_options(self):
         yield from self._option_string_actions
-        for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                for parser in action.choices.values():
-                    yield from parser._all_options()
+        for commands in self._commands():
+            for parser in commands.values():
+                yield from parser._all_options()
+
+    def _commands(self):
+        return (a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction))

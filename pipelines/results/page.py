@@ -1,9 +1,16 @@
-"""The path of a page, which a notebook shows."""
+"""The path of a page or a table, which a notebook shows."""
 
 import html
 from pathlib import Path
 
 _SHOWN = 8_000_000  # bytes: a notebook keeps what it shows
+
+
+class Table(type(Path())):
+    """The path of a table in Markdown that a command wrote; a notebook shows the table."""
+
+    def _repr_markdown_(self):
+        return self.read_text("utf-8")
 
 
 class Page(type(Path())):
