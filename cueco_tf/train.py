@@ -15,6 +15,7 @@ from cueco_tf.evaluation.table import score_table
 from cueco_tf.ownership import InUseError
 from cueco_tf.process import command, fail, import_tensorflow
 from cueco_tf.running.checkpoints import CheckpointError, find
+from cueco_tf.running.loggers import check_loggers
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.running.starting import check_sources
 from cueco_tf.settings.command_line import parse
@@ -35,6 +36,7 @@ class _Request:
     data_dir: str | None
     distribute: str
     resume: bool
+    log: list
     stop: threading.Event | None = None
     leave: typing.Callable = lambda: None
 
@@ -72,6 +74,7 @@ def pretrain(
     data_dir=None,
     distribute="auto",
     stop=None,
+    log=("tensorboard",),
     **options,
 ):
     """Trains a run, as the command does, from any thread.
@@ -83,6 +86,7 @@ def pretrain(
         data_dir: where TensorFlow Datasets keeps its sets, or None for its own place.
         distribute: `"auto"`, `"none"` or `"mirrored"`; several machines are the command's.
         stop: as in `main`.
+        log: who hears of each epoch: some of `"tensorboard"`, `"wandb"`, `"mlflow"`.
         **options: those of the command by name, such as `method`, `encoder` or `epochs`.
 
     Returns:
@@ -97,7 +101,7 @@ def pretrain(
         options["dataset"] = dataset
     if find_cluster(distribute) is not None:
         raise RunError("Several machines train by the command: python -m cueco_tf.train")
-    request = _requested(options, run_dir, data_dir, distribute, resume, stop)
+    request = _requested(options, run_dir, data_dir, distribute, resume, log, stop)
     with contextlib.ExitStack() as held:
         config = _begin(request, held)
         if config is not None:
@@ -109,17 +113,19 @@ def pretrain(
 
 def _read(arguments, stop):
     options = parse(arguments)
-    names = ("run_dir", "data_dir", "distribute", "resume")
+    names = ("run_dir", "data_dir", "distribute", "resume", "log")
     how = [options.pop(name) for name in names]
     return _requested(options, *how, stop)
 
 
-def _requested(options, run_dir, data_dir, distribute, resume, stop):
+def _requested(options, run_dir, data_dir, distribute, resume, log, stop):
     given = {name: value for name, value in options.items() if value is not None}
     if "dataset" not in given and not run_dir:
         raise RunError("--dataset is required. Try: --dataset digits")
     folder = RunFolder(Path(run_dir or Path("runs", _slug(given["dataset"]))))
-    return _Request(given, folder, data_dir, distribute, resume, stop)
+    log = [log] if isinstance(log, str) else list(log)
+    check_loggers(log)
+    return _Request(given, folder, data_dir, distribute, resume, log, stop)
 
 
 def _train(request, config, cluster, held):
@@ -163,7 +169,8 @@ def _join_and_train(request, config, cluster, held):
             return _finished(request.folder) if workers.is_chief else 0
     stop = stopping.StopSignal(request.stop, request.leave)
     data_dir, resume = request.data_dir, request.resume
-    return training.train(config, request.folder, data_dir, resume, workers, stop)
+    log = request.log
+    return training.train(config, request.folder, data_dir, resume, workers, stop, log)
 
 
 def _begin(request, held):

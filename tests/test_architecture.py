@@ -116,6 +116,7 @@ LIGHT = (
     "cueco_tf.process",
     "cueco_tf.progress",
     "cueco_tf.running.checkpoints",
+    "cueco_tf.running.loggers",
     "cueco_tf.running.run_folder",
     "cueco_tf.running.starting",
     "cueco_tf.settings",

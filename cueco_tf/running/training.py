@@ -11,8 +11,8 @@ from cueco_tf.methods.building import build_model, first_encoder, fit_to_devices
 from cueco_tf.methods.freezing import frozen_encoder
 from cueco_tf.running import checkpoints
 from cueco_tf.running.finishing import finish
+from cueco_tf.running.loggers import loggers
 from cueco_tf.running.recording import (
-    EpochLogs,
     Monitor,
     Progress,
     ResumedMeans,
@@ -28,7 +28,7 @@ _MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
 _MONITOR_UNLABELLED = 2_000
 
 
-def train(config, folder, data_dir, resume, workers, stop=None):
+def train(config, folder, data_dir, resume, workers, stop=None, log=("tensorboard",)):
     """Trains a run, or goes on with it, and scores it. The chief's process owns the folder.
 
     Args:
@@ -38,6 +38,7 @@ def train(config, folder, data_dir, resume, workers, stop=None):
         resume: whether to go on with the run in the folder, if there is one.
         workers: `Workers`; the chief's configuration, folder and `resume` count.
         stop: `StopSignal` not yet entered, or None for one of signals alone.
+        log: names of `LOGGERS`, which the chief tells of each epoch.
 
     Returns:
         The exit code: 0 when finished, 128 + the signal's number when stopped by SIGINT or SIGTERM.
@@ -62,9 +63,9 @@ def train(config, folder, data_dir, resume, workers, stop=None):
     if workers.is_chief:
         _introduce(config, images, model, folder)
 
-    with stop or StopSignal() as stop:
+    with stop or StopSignal() as stop, loggers(log, folder, config, workers) as told:
         progress = Progress(config)
-        callbacks = _callbacks(config, images, folder, progress, stop, workers)
+        callbacks = _callbacks(config, images, folder, progress, stop, workers, told)
         if int(model.step.numpy()) % config.steps_per_epoch:
             callbacks.append(ResumedMeans(put_means_back))
         try:
@@ -174,7 +175,7 @@ def _open(folder, config, model, resume, begun):
     return checkpoints.restore(folder.checkpoints, model)
 
 
-def _callbacks(config, images, folder, progress, stop, workers):
+def _callbacks(config, images, folder, progress, stop, workers, told):
     """What watches and records the run: nearly all of it the chief's."""
     together = StopTogether(workers, stop.requested)
     if not workers.is_chief:
@@ -187,7 +188,7 @@ def _callbacks(config, images, folder, progress, stop, workers):
         samples = [split.labelled().sample(most) for split, most in splits]
     monitor = Monitor(*samples, every, config.epochs)
     recorder = RunRecorder(folder, config, together.agreed)
-    return [together, monitor, EpochLogs(folder.logs), recorder, progress]
+    return [together, monitor, *told, recorder, progress]
 
 
 def _introduce(config, images, model, folder):

@@ -11,6 +11,7 @@ ENCODERS = ("resnet10", "resnet18", "resnet34", "resnet50")
 OPTIMIZERS = ("sgd", "lars")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 DISTRIBUTIONS = ("auto", "none", "mirrored", "multiworker")
+LOGGERS = ("tensorboard", "wandb", "mlflow")
 # Those of `keras.applications`, here because that takes seconds to import.
 APPLICATIONS = (
     *(f"ConvNeXt{size}" for size in ("Base", "Large", "Small", "Tiny", "XLarge")),

@@ -41,7 +41,8 @@ def test_a_run_is_scored_looked_at_and_exported(run, digits_export, tmp_path):
 
 def test_a_run_is_trained_from_python_and_goes_on(tmp_path, capsys):
     options = dict(encoder="resnet10", width=4, epochs=2, queue_size=64, clusters=4)
-    run = cueco_tf.pretrain("digits", run_dir=tmp_path / "run", **options)
+    run = cueco_tf.pretrain("digits", run_dir=tmp_path / "run", log=(), **options)
+    assert not any((run.path / "logs").iterdir())  # nobody hears of the epochs
     assert run.summary is not None and len(run.metrics) == 2 and run.config.epochs == 2
     assert run.path == tmp_path / "run" and run.clusters.directions.shape[0] == 4
     again = cueco_tf.pretrain(run_dir=run.path, resume=True)
