@@ -8,9 +8,13 @@ with warnings.catch_warnings():
     from tqdm.auto import tqdm
 
 
+_AS_WIDGET = any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__)
+
+
 def every(seconds):
-    """Seconds between two states of a bar: half a second where somebody watches, else `seconds`."""
-    return 0.5 if sys.stderr.isatty() or "ipykernel" in sys.modules else seconds
+    """Seconds between two states of a bar: half a second where it moves before somebody's eyes,
+    else `seconds`."""
+    return 0.5 if _AS_WIDGET or sys.stderr.isatty() else seconds
 
 
 __all__ = ["every", "tqdm"]

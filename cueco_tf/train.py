@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import json
+import os
+import shlex
 import sys
 import threading
 import typing
@@ -13,7 +15,7 @@ from cueco_tf.distributed.environment import ClusterError, find_cluster
 from cueco_tf.distributed.supervisor import exit_with_supervisor, is_supervised, supervise
 from cueco_tf.evaluation.table import score_table
 from cueco_tf.ownership import InUseError
-from cueco_tf.process import command, fail, import_tensorflow
+from cueco_tf.process import command, fail, import_tensorflow, suggest, twin
 from cueco_tf.running.checkpoints import CheckpointError, find
 from cueco_tf.running.loggers import check_loggers
 from cueco_tf.running.run_folder import RunError, RunFolder
@@ -66,6 +68,7 @@ def main(argv=None, stop=None):
         return _train(request, config, cluster, held)
 
 
+@twin
 def pretrain(
     dataset=None,
     *,
@@ -80,7 +83,7 @@ def pretrain(
     """Trains a run, as the command does, from any thread.
 
     Args:
-        dataset: as `--dataset`; None to go on with the run in `run_dir`.
+        dataset: as `--dataset`, or the path of a folder; None to go on with the run in `run_dir`.
         run_dir: path of the run folder. Defaults to runs/ and the name of the data set.
         resume: whether to go on with a run that is there. Defaults to False.
         data_dir: where TensorFlow Datasets keeps its sets, or None for its own place.
@@ -99,6 +102,8 @@ def pretrain(
     """
     if dataset is not None:
         options["dataset"] = dataset
+    options |= {name: os.fspath(v) for name, v in options.items() if isinstance(v, os.PathLike)}
+    data_dir = None if data_dir is None else os.fspath(data_dir)
     if find_cluster(distribute) is not None:
         raise RunError("Several machines train by the command: python -m cueco_tf.train")
     request = _requested(options, run_dir, data_dir, distribute, resume, log, stop)
@@ -229,6 +234,7 @@ def _begin_together(workers, request, held):
 
 def _finished(folder):
     print(f"The run in {folder.path} is finished.\n\n{score_table(folder.read_summary())}")
+    suggest(f"python -m pipelines.report {shlex.quote(str(folder.path))}")
     return 0
 
 

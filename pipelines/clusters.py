@@ -2,22 +2,16 @@
 
 import dataclasses
 import importlib.util
+import shlex
 import sys
 from pathlib import Path
 
 from cueco_tf.clustering.rule import RULE
 from cueco_tf.ownership import check_free, own
-from cueco_tf.process import command, fail
+from cueco_tf.process import command, fail, suggest, twin
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.storage import new_folder
-from pipelines.command import (
-    UsageError,
-    add_data_dir,
-    check_parent,
-    options_of,
-    parser_of,
-    reason,
-)
+from pipelines.command import UsageError, add_data_dir, check_parent, options_of, parser_of, reason
 from pipelines.results.read_back import Clusters
 
 _DESCRIPTION = """\
@@ -98,9 +92,15 @@ def main(argv=None):
     except KeyboardInterrupt:
         return fail(f"stopped; {options.output} is as it was.", 130)
     print(f"Look at {page} ({page.stat().st_size / 1e6:.1f} MB)")
+    source, folder = (shlex.quote(str(path)) for path in (options.source, options.output))
+    if options.source.is_dir():
+        suggest(f"python -m pipelines.export {source} --clusters {folder}")
+    else:
+        suggest(f"python -m pipelines.search {source} --cluster 0 --clusters {folder}")
     return 0
 
 
+@twin
 def clusters(source, **options):
     """Sorts images into clusters, as the command does.
 

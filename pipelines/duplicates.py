@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from cueco_tf.ownership import own
-from cueco_tf.process import command, fail
+from cueco_tf.process import command, fail, twin
 from cueco_tf.storage import new_folder
 from pipelines.command import UsageError, check_parent, options_of, parser_of, reason
 from pipelines.results.read_back import Duplicates
@@ -68,6 +68,7 @@ def main(argv=None):
     return 0
 
 
+@twin
 def duplicates(file, other=None, **options):
     """Finds near-duplicates, leaks and outliers, as the command does.
 

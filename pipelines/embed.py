@@ -1,10 +1,11 @@
 """Turns images into embeddings with an exported encoder, without TensorFlow."""
 
+import shlex
 import sys
 
 from cueco_tf.export.reading import ExportError, read_export
 from cueco_tf.ownership import InUseError
-from cueco_tf.process import command, fail
+from cueco_tf.process import command, fail, suggest, twin
 from pipelines.command import UsageError, options_of, reason
 from pipelines.embedding.options import build_parser, check_options
 from pipelines.results.read_back import Embeddings
@@ -32,6 +33,7 @@ def main(argv=None):
     return _tell(options, done)
 
 
+@twin
 def embed(export=None, source=None, **options):
     """Embeds images with an exported encoder, as the command does.
 
@@ -89,9 +91,14 @@ def _tell(options, done):
             print(f"{path} is there already")
         else:
             print(f"{path}: {done.rows:,} embeddings{news}; {done.skipped:,} images skipped")
+        parts = shlex.quote(str(options.output))
+        suggest(
+            f"python -m pipelines.embed --merge {parts} --output FILE.npz, with all parts there"
+        )
         return 0
     news += f"; {done.gone:,} gone" if news else ""
     print(f"{options.output}: {done.rows:,} embeddings{news}")
+    suggest(f"python -m pipelines.clusters {shlex.quote(str(options.output))}")
     if not done.skipped:
         return 0
     total, listed = done.rows + done.skipped, side_file(options.output)

@@ -1,5 +1,6 @@
 """Exports a finished run: `python -m pipelines.export runs/digits --output exported/digits`."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cueco_tf.export.reading import (
     read_export,
 )
 from cueco_tf.ownership import own
-from cueco_tf.process import command, fail, import_tensorflow
+from cueco_tf.process import command, fail, import_tensorflow, suggest, twin
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.storage import new_folder, sha256
@@ -82,6 +83,7 @@ def main(argv=None):
     return 0
 
 
+@twin
 def export(run, **options):
     """Exports the encoder of a finished run, as the command does.
 
@@ -100,6 +102,7 @@ def export(run, **options):
     return _export(options_of(build_parser(), run=run, **options))[0]
 
 
+@twin
 def export_of(run, folder=None):
     """The path of a run's export, which is made where there is none.
 
@@ -213,6 +216,9 @@ def _report(manifest, output):
         f"embedding (n, {manifest['embedding_dim']}), cluster (n,) of {manifest['clusters']}; "
         f"{ONNX} has {size:,} bytes"
     )
+    kind, _, images = manifest["run"]["config"]["dataset"].partition(":")
+    images = images if kind == "folder" else "PHOTOS"
+    suggest(f"python -m pipelines.embed {shlex.quote(str(output))} {shlex.quote(images)}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Makes a page to look at a run: `python -m pipelines.report RUN`."""
 
 import dataclasses
+import shlex
 import sys
 from pathlib import Path
 
 from cueco_tf.data.presence import check_there
 from cueco_tf.ownership import own
-from cueco_tf.process import command, fail, import_tensorflow
+from cueco_tf.process import command, fail, import_tensorflow, suggest, twin
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.storage import new_folder
@@ -66,9 +67,15 @@ def main(argv=None):
     except KeyboardInterrupt:
         return fail("stopped; an earlier report stands as it was.", 130)
     print(f"Report: {page} ({page.stat().st_size / 1e6:.1f} MB)")
+    name = shlex.quote(options.run)
+    if RunFolder(Path(options.run)).summary.exists():
+        suggest(f"python -m pipelines.export {name}")
+    else:
+        suggest(f"python -m cueco_tf.train --run-dir {name} --resume")
     return 0
 
 
+@twin
 def report(run, **options):
     """Makes the page to look at a run, as the command does.
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from cueco_tf.ownership import InUseError, own
-from cueco_tf.process import command, fail
+from cueco_tf.process import command, fail, twin
 from cueco_tf.running.run_folder import RunError
 from cueco_tf.settings.methods import METHODS
 from pipelines.command import options_of, parser_of
@@ -140,6 +140,7 @@ def main(argv=None):
     return code
 
 
+@twin
 def reproduce(table, **options):
     """Trains and evaluates the cells of a table that are not yet, as the command does.
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from cueco_tf.export.reading import ExportError, read_export
-from cueco_tf.process import command, fail
+from cueco_tf.process import command, fail, twin
 from pipelines.command import UsageError, options_of, parser_of, reason
 
 _DESCRIPTION = """\
@@ -73,6 +73,7 @@ def main(argv=None):
     return 0
 
 
+@twin
 def search(file, image=None, **options):
     """Finds the images nearest to an image, a row or a cluster, as the command does.
 
@@ -133,7 +134,7 @@ def _tell(found):
     print(f"{'rank':>4} {'similarity':>10} {'cluster':>7}  path")
     for rank, (match, text) in enumerate(zip(found, _texts(found.matches), strict=True), 1):
         print(f"{rank:4} {text:>10} {match.cluster:7}  {printable(match.path)}")
-    print(f"\n{found.sheet}: {found.title}, then these images")
+    print(f"\nLook at {found.sheet}: {found.title}, then these images")
 
 
 def _check_options(options, sheet):

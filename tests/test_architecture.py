@@ -23,7 +23,7 @@ MODULES = {
 ROOMS = {
     "backend": set(),
     "lazy": set(),
-    "process": set(),
+    "process": {"progress", "settings"},
     "progress": set(),
     "ownership": set(),
     "storage": set(),

@@ -167,7 +167,7 @@ class Progress(keras.callbacks.Callback):
 
     def __init__(self, config):
         super().__init__()
-        self.total_steps = config.epochs * config.steps_per_epoch
+        self.config, self.total_steps = config, config.epochs * config.steps_per_epoch
         self.cells = (
             ("loss", "loss", ".3f"),
             *config.settings.cells(),
@@ -221,6 +221,8 @@ class Progress(keras.callbacks.Callback):
             if name in logs:
                 cells.append(f"{title} {float(logs[name]):{form}}")
         self.bar.write("  ".join(cells))
+        if note := self.config.settings.note(epoch + 1, self.config.epochs):
+            self.bar.write(note)
 
     def close(self):
         """Takes the bar off the screen."""

@@ -22,6 +22,7 @@ from cueco_tf.running.run_folder import RunError
 from cueco_tf.running.starting import checksum, read_start, write_start
 from cueco_tf.running.stopping import Interrupted, StopSignal, StopTogether
 from cueco_tf.settings.fields import ConfigError
+from cueco_tf.settings.parser import as_typed
 
 # The monitor looks at a sample, ten times a run: enough to see a trend, cheap enough to forget.
 _MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
@@ -233,7 +234,8 @@ def _fit(model, config, split, callbacks):
 
 def _say_how_to_go_on(received, model, folder, data_dir):
     where = ["--run-dir", str(folder.path), *(["--data-dir", data_dir] if data_dir else [])]
-    print(
+    text = (
         f"Stopped by {received.name}; the state at step {int(model.step.numpy())} is saved. Go on "
         f"with: python -m cueco_tf.train {shlex.join(where)} --resume"
     )
+    print(as_typed(text))

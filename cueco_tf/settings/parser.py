@@ -2,8 +2,17 @@
 
 import argparse
 import difflib
+import re
 import sys
 from pathlib import Path
+
+
+def as_typed(text):
+    """A text with the commands in it called as they are here: by the scripts' names where this
+    process is one of them, such as `cueco-train`, else as modules."""
+    if not Path(sys.argv[0] if sys.argv else "").name.startswith("cueco-"):
+        return text
+    return re.sub(r"python -m (?:cueco_tf|pipelines)\.(\w+)", r"cueco-\1", text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,10 +27,13 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, module=None, **options):
         if module is not None:
-            script = Path(sys.argv[0]).name
-            options["prog"] = script if script.startswith("cueco-") else f"python -m {module}"
+            options["prog"] = as_typed(f"python -m {module}")
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**options)
+
+    def format_help(self):
+        """The text of `--help`."""
+        return as_typed(super().format_help())
 
     def command(self, name):
         """The parser of one of its commands.
@@ -38,7 +50,8 @@ class Parser(argparse.ArgumentParser):
         """Ends the process with exit code 2 and one line on stderr."""
         meant = " or ".join(dict.fromkeys(self._nearest(message)))
         hint = f" Did you mean {meant}?" if meant else ""
-        self.exit(2, f"error: {message.rstrip('.')}.{hint} See: {self.prog} --help\n")
+        text = f"error: {message.rstrip('.')}.{hint} See: {self.prog} --help\n"
+        self.exit(2, as_typed(text))
 
     def _nearest(self, message):
         """The options nearest to those in a message that are none."""

@@ -124,7 +124,7 @@ def test_images_are_embedded_sorted_searched_and_compared(
     assert ["07.png", "again.png"] in [[Path(n).name for n in group] for group in twice.groups]
     assert len(twice.leaks) == 61 and isinstance(twice.outliers, list)
     assert clusters.main(["photos.npz", "--count", "3", "--overwrite"]) == 0
-    assert "Look at" in capsys.readouterr().out
+    assert "Next: python -m pipelines.search photos.npz --cluster 0" in capsys.readouterr().out
 
 
 def test_an_export_of_another_run_is_not_taken_for_the_runs_own(run, digits_export, tmp_path):
