@@ -45,6 +45,7 @@ __getattr__, __dir__, _names = names_of(
         "pretrain": ".train",
         "load_run": ".running.loading",
         "load_encoder": ".running.loading",
+        "load_model": ".running.loading",
         **{name: f"pipelines.{name}" for name in _COMMANDS},
         "data": None,
         "evaluation": None,

@@ -120,7 +120,7 @@ def clusters(source, **options):
 
 def _sort(options):
     """Makes the folder of clusters, and returns it."""
-    name = options.source.resolve()
+    name = options.source if options.source.name not in ("", "..") else options.source.resolve()
     options.output = options.output or name.with_name(f"{name.stem}-clusters")
     _check_options(options)
     with own(options.output):

@@ -227,11 +227,12 @@ def _draw(path, names, title, texts, reading):
     from pipelines.reporting.thumbnails import NamedPictures
 
     _, shorts = shorten(names[-len(texts) :])
-    if len(names) > len(texts):
+    framed = len(names) > len(texts)
+    if framed:
         shorts, texts = [printable(Path(names[0]).name), *shorts], [title, *texts]
     pictures = NamedPictures(names, reading)
     cells = enumerate(zip(texts, shorts, strict=True))
-    draw(path, [(pictures.square(i, _SIDE), "\n".join(text)) for i, text in cells])
+    draw(path, [(pictures.square(i, _SIDE), "\n".join(text)) for i, text in cells], framed)
 
 
 if __name__ == "__main__":

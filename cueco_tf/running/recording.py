@@ -163,7 +163,8 @@ class Progress(keras.callbacks.Callback):
         config: resolved `RunConfig`.
     """
 
-    ESTIMATE_AFTER = 10  # steps
+    # Steps, or seconds where a step takes long: one step alone says little.
+    ESTIMATE_AFTER, ESTIMATE_AT = 10, 30.0
 
     def __init__(self, config):
         super().__init__()
@@ -205,14 +206,18 @@ class Progress(keras.callbacks.Callback):
         self.bar.update(step - self.bar.n)
         if self.started_at is None:
             self.started_at, self.started_with = time.monotonic(), self.bar.n
-        elif not self.estimated and self.bar.n - self.started_with >= self.ESTIMATE_AFTER:
-            self.estimated = True
-            seconds = time.monotonic() - self.started_at
-            seconds /= self.bar.n - self.started_with
-            minutes = seconds * (self.total_steps - self.bar.n) / 60
-            self.bar.write(
-                f"Estimated time: {minutes:.1f} minutes ({1000 * seconds:.0f} ms a step)"
-            )
+        elif not self.estimated:
+            self._estimate()
+
+    def _estimate(self):
+        """Prints how long it will take, once enough has been seen."""
+        steps, seconds = self.bar.n - self.started_with, time.monotonic() - self.started_at
+        if steps < self.ESTIMATE_AFTER and (steps < 2 or seconds < self.ESTIMATE_AT):
+            return
+        self.estimated = True
+        seconds /= steps
+        minutes = seconds * (self.total_steps - self.bar.n) / 60
+        self.bar.write(f"Estimated time: {_in_words(minutes)} ({1000 * seconds:,.0f} ms a step)")
 
     def on_epoch_end(self, epoch, logs=None):
         """Prints the epoch's line."""
@@ -228,3 +233,8 @@ class Progress(keras.callbacks.Callback):
         """Takes the bar off the screen."""
         if self.bar is not None:
             self.bar.close()
+
+
+def _in_words(minutes):
+    hours = minutes / 60
+    return f"{minutes:.1f} minutes" if hours < 2 else f"{hours:.1f} hours"

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import shlex
 import signal
+import warnings
 
 from cueco_tf import data
 from cueco_tf.distributed.replicas import own_part, share_out
@@ -193,7 +194,7 @@ def _callbacks(config, images, folder, progress, stop, workers, told):
 
 
 def _introduce(config, images, model, folder):
-    """Prints what is about to happen."""
+    """Prints what is about to happen, and warns of a batch that helps nobody."""
     for name, value in config.flat().items():
         print(f"  {name:22} {value}")
     encoder, head = model.encoder.count_params(), model.head.count_params()
@@ -204,6 +205,14 @@ def _introduce(config, images, model, folder):
         f"head {head:,}; {config.epochs} epochs of {config.steps_per_epoch} steps, from step "
         f"{int(model.step.numpy())}\nRun folder: {folder.path}"
     )
+    batch = f"--batch-size {config.batch_size}"
+    if config.batch_size > len(images.train):
+        warnings.warn(f"{batch} is more than the training images: take fewer.", stacklevel=2)
+    if config.batch_size == 1:
+        text = (
+            f"{batch} leaves BatchNormalization one image: features become poor. Take 32 or more."
+        )
+        warnings.warn(text, stacklevel=2)
 
 
 def _fit(model, config, split, callbacks):

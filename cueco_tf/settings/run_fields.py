@@ -49,7 +49,7 @@ class RunFields:
 
     dataset: str = _data(
         dataclasses.MISSING,
-        rule(_names_a_dataset, f"one of {', '.join(DATASETS)}"),
+        rule(_names_a_dataset, f"one of {', '.join(DATASETS)}, or a path that is there"),
         "digits, cifar10, cifar100, imagenet100, folder:PATH (images at any depth; one sub-folder "
         "a class counts as labels), array:FILE.npy (images), array:FILE.npz (the arrays images "
         "and, if there are any, labels) or tfds:NAME (any TensorFlow Datasets image set)",

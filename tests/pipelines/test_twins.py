@@ -108,7 +108,7 @@ def test_images_are_embedded_sorted_searched_and_compared(
         np.testing.assert_array_equal(getattr(embedded, name), columns[name])
     assert [Path(name).name for name, _ in embedded.skipped] == ["broken.png"]
 
-    assert sorted_.path == tmp_path / "photos-clusters" and sorted_.about["images"] == 61
+    assert sorted_.path == Path("photos-clusters") and sorted_.about["images"] == 61
     assert list(sorted_.paths) == list(embedded.paths) and set(sorted_.clusters) == {0, 1, 2}
     assert html.escape(sorted_.page.read_text()) in sorted_._repr_html_()
     again = cueco_tf.clusters(embedded.path, count=3, overwrite=True, other=True)
