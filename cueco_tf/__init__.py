@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 
+from cueco_tf import commands
 from cueco_tf.gpu import gpus_there, launch_less
 from cueco_tf.lazy import names_of
 from cueco_tf.process import end_quietly_at_ctrl_c
@@ -33,20 +34,17 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 if gpus_there():
     launch_less(os.environ)
 
-# `export` is a room of the package: `load_run(RUN).export()`.
-_COMMANDS = ("evaluate", "report", "embed", "clusters", "search", "duplicates", "reproduce")
-
 __getattr__, __dir__, _names = names_of(
     __name__,
     {
-        **{name: module for module, name in models()},
-        "TwoViews": ".data.augment",
-        "build_encoder": ".parts.resnet",
-        "pretrain": ".train",
-        "load_run": ".running.loading",
-        "load_encoder": ".running.loading",
-        "load_model": ".running.loading",
-        **{name: f"pipelines.{name}" for name in _COMMANDS},
+        **{name: module.removeprefix("cueco_tf.") for module, name in models()},
+        "TwoViews": "data.augment",
+        "build_encoder": "parts.resnet",
+        "pretrain": "train",
+        "load_run": "running.loading",
+        "load_encoder": "running.loading",
+        "load_model": "running.loading",
+        **dict.fromkeys(commands.NAMES, "commands"),
         "data": None,
         "evaluation": None,
         "methods": None,

@@ -12,8 +12,8 @@ def names_of(package, places):
 
     Args:
         package: the package's `__name__`.
-        places: a dict from a public name to the module that holds it: its full name, or, with a
-            dot before it, from the package on; a module that is public itself has None.
+        places: a dict from a public name to the module that holds it, from the package on; a
+            module that is public itself has None.
 
     Returns:
         The three.
@@ -24,7 +24,7 @@ def names_of(package, places):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if places[name] is None:
             return importlib.import_module(f"{package}.{name}")
-        return getattr(importlib.import_module(places[name], package), name)
+        return getattr(importlib.import_module(f"{package}.{places[name]}"), name)
 
     def names():
         return sorted({*vars(sys.modules[package]), *places})

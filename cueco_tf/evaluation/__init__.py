@@ -9,14 +9,14 @@ from cueco_tf.lazy import names_of
 __getattr__, __dir__, __all__ = names_of(
     __name__,
     {
-        "REGULARIZATIONS": ".features",
-        "choose_regularization": ".features",
-        "knn_accuracy": ".features",
-        "linear_probe": ".features",
-        "score_features": ".features",
-        "score_neighbours_and_clusters": ".features",
-        "clustering_scores": ".clustering",
-        "kmeans_scores": ".clustering",
-        "normalize": ".vectors",
+        "REGULARIZATIONS": "features",
+        "choose_regularization": "features",
+        "knn_accuracy": "features",
+        "linear_probe": "features",
+        "score_features": "features",
+        "score_neighbours_and_clusters": "features",
+        "clustering_scores": "clustering",
+        "kmeans_scores": "clustering",
+        "normalize": "vectors",
     },
 )

@@ -10,13 +10,17 @@ class Table(type(Path())):
     """The path of a table in Markdown that a command wrote; a notebook shows the table."""
 
     def _repr_markdown_(self):
-        return self.read_text("utf-8")
+        return (
+            self.read_text("utf-8") if self.suffix == ".md" else None
+        )  # a parent has the kind too
 
 
 class Page(type(Path())):
     """The path of an HTML page that a command wrote; a notebook shows the page in a frame."""
 
     def _repr_html_(self):
+        if self.suffix != ".html":  # a parent has the kind too
+            return None
         size = self.stat().st_size
         if size > _SHOWN:
             return f"{html.escape(str(self))} ({size / 1e6:.0f} MB): open it in a browser"

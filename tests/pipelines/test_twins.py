@@ -158,4 +158,5 @@ def test_values_are_read_as_on_the_command_line(tmp_path):
 def test_a_page_too_large_for_a_notebook_is_named(tmp_path):
     page = Page(tmp_path / "a<b.html")
     page.write_text("<p>" + "x" * 8_000_000)
+    assert page.parent._repr_html_() is None
     assert page._repr_html_() == f"{tmp_path}/a&lt;b.html (8 MB): open it in a browser"
