@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 
+from cueco_tf import commands
 from cueco_tf.gpu import gpus_there, launch_less
 from cueco_tf.lazy import names_of
 from cueco_tf.process import end_quietly_at_ctrl_c
@@ -42,6 +43,8 @@ __getattr__, __dir__, _names = names_of(
         "pretrain": "train",
         "load_run": "running.loading",
         "load_encoder": "running.loading",
+        "load_model": "running.loading",
+        **dict.fromkeys(commands.NAMES, "commands"),
         "data": None,
         "evaluation": None,
         "methods": None,

@@ -15,6 +15,8 @@ import threading
 import warnings
 from pathlib import Path
 
+from cueco_tf.settings.parser import as_typed
+
 _QUIET = ("tensorflow", "absl", "tf2onnx", "urllib3")  # loggers whose errors alone are shown
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # what TensorFlow's C++ code reads; 2: errors
 _BACKEND = "KERAS_BACKEND"  # what Keras reads when it is imported
@@ -52,6 +54,18 @@ def command(main):
     return run
 
 
+def twin(function):
+    """Decorates the function of Python that does what a command does: what belongs to the process
+    is borrowed as by the command, so that it is as quiet."""
+
+    @functools.wraps(function)
+    def run(*arguments, **named):
+        with _borrowed():
+            return function(*arguments, **named)
+
+    return run
+
+
 def fail(error, code=2):
     """Says on stderr, in one line, why a command failed.
 
@@ -62,8 +76,18 @@ def fail(error, code=2):
     Returns:
         The exit code.
     """
-    print(f"error: {error}".splitlines()[0], file=sys.stderr)
+    print(as_typed(f"error: {error}".splitlines()[0]), file=sys.stderr)
     return code
+
+
+def suggest(*commands):
+    """Prints what may be done next.
+
+    Args:
+        *commands: texts, each a command as a module's, `python -m ...`.
+    """
+    for number, text in enumerate(commands):
+        print(f"{'      ' if number else 'Next: '}{as_typed(text)}")
 
 
 @contextlib.contextmanager
@@ -100,6 +124,8 @@ def import_tensorflow():
     Everything else that is written meanwhile is shown at the end.
     """
     if "tensorflow" not in sys.modules:
+        import cueco_tf.progress  # noqa: F401 (before others who import tqdm, and warn)
+
         with _notes_held_back():
             import tensorflow
 

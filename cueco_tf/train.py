@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import json
+import os
+import shlex
 import sys
 import threading
 import typing
@@ -15,8 +17,9 @@ from cueco_tf.distributed.environment import ClusterError, find_cluster
 from cueco_tf.distributed.supervisor import exit_with_supervisor, is_supervised, supervise
 from cueco_tf.evaluation.table import score_table
 from cueco_tf.ownership import InUseError
-from cueco_tf.process import command, fail, import_tensorflow
+from cueco_tf.process import command, fail, import_tensorflow, suggest, twin
 from cueco_tf.running.checkpoints import CheckpointError, find
+from cueco_tf.running.loggers import check_loggers
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.running.starting import check_sources
 from cueco_tf.settings.choices import PLACED
@@ -39,6 +42,7 @@ class _Request:
     distribute: str
     cache: str
     resume: bool
+    log: list
     stop: threading.Event | None = None
     leave: typing.Callable = lambda: None
 
@@ -68,6 +72,7 @@ def main(argv=None, stop=None):
         return _train(request, config, cluster, held)
 
 
+@twin
 def pretrain(
     dataset=None,
     *,
@@ -77,18 +82,20 @@ def pretrain(
     distribute="auto",
     cache=AUTO,
     stop=None,
+    log=("tensorboard",),
     **options,
 ):
     """Trains a run, as the command does, from any thread.
 
     Args:
-        dataset: as `--dataset`; None to go on with the run in `run_dir`.
+        dataset: as `--dataset`, or the path of a folder; None to go on with the run in `run_dir`.
         run_dir: path of the run folder. Defaults to runs/ and the name of the data set.
         resume: whether to go on with a run that is there. Defaults to False.
         data_dir: where TensorFlow Datasets keeps its sets, or None for its own place.
         distribute: `"auto"`, `"none"` or `"mirrored"`; several machines are the command's.
         cache: as `--cache`. Defaults to `"auto"`.
         stop: as in `main`.
+        log: who hears of each epoch: some of `"tensorboard"`, `"wandb"`, `"mlflow"`.
         **options: those of the command by name, such as `method`, `encoder` or `epochs`.
 
     Returns:
@@ -102,9 +109,11 @@ def pretrain(
     """
     if dataset is not None:
         options["dataset"] = dataset
+    options |= {name: os.fspath(v) for name, v in options.items() if isinstance(v, os.PathLike)}
+    data_dir = None if data_dir is None else os.fspath(data_dir)
     if find_cluster(distribute) is not None:
         raise RunError("Several machines train by the command: python -m cueco_tf.train")
-    request = _requested(options, run_dir, data_dir, distribute, cache, resume, stop)
+    request = _requested(options, run_dir, data_dir, distribute, cache, resume, log, stop)
     with contextlib.ExitStack() as held:
         config = _begin(request, held)
         if config is not None:
@@ -116,17 +125,19 @@ def pretrain(
 
 def _read(arguments, stop):
     options = parse(arguments)
-    names = ("run_dir", "data_dir", "distribute", "cache", "resume")
+    names = ("run_dir", "data_dir", "distribute", "cache", "resume", "log")
     how = [options.pop(name) for name in names]
     return _requested(options, *how, stop)
 
 
-def _requested(options, run_dir, data_dir, distribute, cache, resume, stop):
+def _requested(options, run_dir, data_dir, distribute, cache, resume, log, stop):
     given = {name: value for name, value in options.items() if value is not None}
     if "dataset" not in given and not run_dir:
         raise RunError("--dataset is required. Try: --dataset digits")
     folder = RunFolder(Path(run_dir or Path("runs", _slug(given["dataset"]))))
-    return _Request(given, folder, data_dir, distribute, cache, resume, stop)
+    log = [log] if isinstance(log, str) else list(log)
+    check_loggers(log)
+    return _Request(given, folder, data_dir, distribute, cache, resume, log, stop)
 
 
 def _train(request, config, cluster, held):
@@ -170,7 +181,7 @@ def _join_and_train(request, config, cluster, held):
             return _finished(request.folder) if workers.is_chief else 0
     stop = stopping.StopSignal(request.stop, request.leave)
     where = request.folder, request.data_dir, request.cache
-    return training.train(config, *where, request.resume, workers, stop)
+    return training.train(config, *where, request.resume, workers, stop, request.log)
 
 
 def _begin(request, held):
@@ -233,6 +244,7 @@ def _begin_together(workers, request, held):
 
 def _finished(folder):
     print(f"The run in {folder.path} is finished.\n\n{score_table(folder.read_summary())}")
+    suggest(f"python -m pipelines.report {shlex.quote(str(folder.path))}")
     return 0
 
 

@@ -2,15 +2,17 @@
 
 import dataclasses
 import importlib.util
+import shlex
 import sys
 from pathlib import Path
 
 from cueco_tf.clustering.rule import RULE
 from cueco_tf.ownership import check_free, own
-from cueco_tf.process import command, fail
+from cueco_tf.process import command, fail, suggest, twin
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.storage import new_folder
-from pipelines.command import UsageError, add_data_dir, check_parent, parser_of, reason
+from pipelines.command import UsageError, add_data_dir, check_parent, options_of, parser_of, reason
+from pipelines.results.read_back import Clusters
 
 _DESCRIPTION = """\
 Sorts images into clusters and writes them as files to open: index.html, a page of the clusters with
@@ -89,12 +91,8 @@ def build_parser():
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
-    name = options.source.resolve()
-    options.output = options.output or name.with_name(f"{name.stem}-clusters")
     try:
-        _check_options(options)
-        with own(options.output):
-            page = _run(options)
+        page = _sort(options).page
     except (ValueError, CheckpointError) as error:
         return fail(error)
     except OSError as error:
@@ -102,7 +100,40 @@ def main(argv=None):
     except KeyboardInterrupt:
         return fail(f"stopped; {options.output} is as it was.", 130)
     print(f"Look at {page} ({page.stat().st_size / 1e6:.1f} MB)")
+    source, folder = (shlex.quote(str(path)) for path in (options.source, options.output))
+    if options.source.is_dir():
+        suggest(f"python -m pipelines.export {source} --clusters {folder}")
+    else:
+        suggest(f"python -m pipelines.search {source} --cluster 0 --clusters {folder}")
     return 0
+
+
+@twin
+def clusters(source, **options):
+    """Sorts images into clusters, as the command does.
+
+    Args:
+        source: path of a file of embeddings, or of a run.
+        **options: those of the command by name, such as `count`, `method`, `output` or `copy_to`.
+
+    Returns:
+        `results.read_back.Clusters`, which a notebook shows.
+
+    Raises:
+        TypeError: for an option that there is not.
+        ValueError, CheckpointError, OSError: for what the user has to mend.
+    """
+    return _sort(options_of(build_parser(), source=source, **options))
+
+
+def _sort(options):
+    """Makes the folder of clusters, and returns it."""
+    name = options.source if options.source.name not in ("", "..") else options.source.resolve()
+    options.output = options.output or name.with_name(f"{name.stem}-clusters")
+    _check_options(options)
+    with own(options.output):
+        _run(options)
+    return Clusters(options.output)
 
 
 def _check_options(options):
@@ -155,7 +186,7 @@ def _number(option, text, kind, wanted, least, most):
     if text in (None, "auto"):
         return text
     try:
-        value = kind(text)
+        value = kind(str(text))
     except ValueError:
         value = None
     if value is None or not value >= least or (most is not None and value > most):
@@ -190,7 +221,6 @@ def _run(options):
         copies(folder, rows, len(collection), len(clusters), load, options.link_to is not None),
     ):
         _write(partial, options, collection, grouping)
-    return options.output / "index.html"
 
 
 def _write(folder, options, collection, grouping):

@@ -3,6 +3,8 @@
 import argparse
 import difflib
 import json
+import operator
+import os
 import platform
 from pathlib import Path
 
@@ -40,21 +42,54 @@ def options_of(parser, **given):
         `argparse.Namespace`.
 
     Raises:
-        TypeError: for a name that is no option.
-        ValueError: for a value that is none of an option's choices.
+        TypeError: for a name that is no option, for an option that is needed and not given, and
+            for two of which only one can be.
+        ValueError: for a value that an option cannot have.
     """
     actions = {each.dest: each for each in parser._actions if each.dest != "help"}
-    for name, value in given.items():
+    for name in given:
         if name not in actions:
             near = difflib.get_close_matches(name, actions, 1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise TypeError(f"There is no option {name!r}.{hint} There are: {', '.join(actions)}.")
-        choices = actions[name].choices
-        if value is not None and choices is not None and value not in choices:
-            raise ValueError(
-                f"`{name}` should be one of {', '.join(map(str, choices))}. Received: {value!r}"
-            )
-    return argparse.Namespace(**{name: each.default for name, each in actions.items()} | given)
+    options = {name: each.default for name, each in actions.items()}
+    options |= {name: _value(actions[name], value) for name, value in given.items()}
+    for name, each in actions.items():
+        if each.required and options[name] is None:
+            raise TypeError(f"`{name}` is needed.")
+    for group in parser._mutually_exclusive_groups:
+        names = [each.dest for each in group._group_actions]
+        count = sum(options[name] is not None for name in names)
+        if count > 1 or (group.required and not count):
+            least = "One" if group.required else "At most one"
+            raise TypeError(f"{least} of {', '.join(names)} should be given. Received: {count}")
+    return argparse.Namespace(**options)
+
+
+_READ = {
+    int: ("a whole number", operator.index),
+    float: ("a number", float),
+    Path: ("a path", Path),
+}
+
+
+def _value(action, value):
+    """A value as `argparse` would have read it; True stands for an option without its value."""
+    if value is None or (value is True and action.const is not None):
+        return action.const if value else None
+    if action.type is not None:
+        kind, read = _READ[action.type]
+        try:
+            value = [*map(read, value)] if isinstance(value, list | tuple) else read(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"`{action.dest}` should be {kind}. Received: {value!r}") from None
+    elif isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    values = value if isinstance(value, list | tuple) else [value]
+    if action.choices is not None and not all(each in action.choices for each in values):
+        choices = ", ".join(map(str, action.choices))
+        raise ValueError(f"`{action.dest}` should be one of {choices}. Received: {value!r}")
+    return value
 
 
 def add_data_dir(parser):

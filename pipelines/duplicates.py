@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from cueco_tf.ownership import own
-from cueco_tf.process import command, fail
+from cueco_tf.process import command, fail, twin
 from cueco_tf.storage import new_folder
-from pipelines.command import UsageError, check_parent, parser_of, reason
+from pipelines.command import UsageError, check_parent, options_of, parser_of, reason
+from pipelines.results.read_back import Duplicates
 
 _DESCRIPTION = """\
 Finds images that are nearly the same as others, and images like no other, by the cosine of their
@@ -58,18 +59,44 @@ def build_parser():
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
-    options.output = options.output or options.file.with_name(f"{options.file.stem}-duplicates")
     try:
-        _check_options(options)
-        with own(options.output):
-            _run(options)
+        page = _find(options).page
     except ValueError as error:
         return fail(error)
     except OSError as error:
         return fail(f"{options.output} was not written: {reason(error)}")
     except KeyboardInterrupt:
         return fail(f"stopped; {options.output} is as it was.", 130)
+    print(f"Look at {page}")
     return 0
+
+
+@twin
+def duplicates(file, other=None, **options):
+    """Finds near-duplicates, leaks and outliers, as the command does.
+
+    Args:
+        file: path of a file of embeddings.
+        other: that of a second set, to find leaks, or None.
+        **options: those of the command by name: `threshold`, `output`, `overwrite`.
+
+    Returns:
+        `results.read_back.Duplicates`, which a notebook shows.
+
+    Raises:
+        TypeError: for an option that there is not.
+        ValueError, OSError: for what the user has to mend.
+    """
+    return _find(options_of(build_parser(), file=file, other=other, **options))
+
+
+def _find(options):
+    """Makes the folder of duplicates, and returns it."""
+    options.output = options.output or options.file.with_name(f"{options.file.stem}-duplicates")
+    _check_options(options)
+    with own(options.output):
+        _run(options)
+    return Duplicates(options.output)
 
 
 def _check_options(options):
@@ -98,7 +125,6 @@ def _run(options):
     with new_folder(options.output) as folder:
         _write_tables(folder, found)
         write_page(folder, found)
-    print(f"Look at {options.output / 'index.html'}")
 
 
 def _look(options):

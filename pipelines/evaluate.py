@@ -1,6 +1,7 @@
 """Scores a trained run, or any features, by the paper's protocols."""
 
 import math
+import shlex
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from cueco_tf.data.presence import check_there
 from cueco_tf.evaluation.table import BASELINES, score_table
 from cueco_tf.ownership import own
-from cueco_tf.process import command, fail, import_tensorflow
+from cueco_tf.process import command, fail, import_tensorflow, suggest, twin
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunFolder
 from cueco_tf.settings.choices import LABELS, dataset_named
@@ -110,9 +111,12 @@ def main(argv=None):
         if scores.get(f"{prefix}knn_top1", -1) >= scores["knn_top1"]:
             print(f"The encoder's k-NN top-1 does not beat that of the {title}.")
     print(f"Written to {output}")
+    if options.run and not options.output:
+        suggest(f"python -m pipelines.report {shlex.quote(options.run)}")
     return 0
 
 
+@twin
 def evaluate(run=None, **options):
     """Scores a run, or features of any model, as the command does.
 

@@ -1,18 +1,20 @@
 """Exports a finished run: `python -m pipelines.export runs/digits --output exported/digits`."""
 
+import shlex
 import sys
 from pathlib import Path
 
 from cueco_tf.clustering.rule import RULE, read_rule
 from cueco_tf.data.presence import check_there
 from cueco_tf.export.reading import (
+    MANIFEST,
     ONNX,
     ExportError,
     ParityError,
     read_export,
 )
 from cueco_tf.ownership import own
-from cueco_tf.process import command, fail, import_tensorflow
+from cueco_tf.process import command, fail, import_tensorflow, suggest, twin
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.storage import new_folder, sha256
@@ -82,6 +84,7 @@ def main(argv=None):
     return 0
 
 
+@twin
 def export(run, **options):
     """Exports the encoder of a finished run, as the command does.
 
@@ -98,6 +101,31 @@ def export(run, **options):
         ParityError: where the files do not agree with the trained network.
     """
     return _export(options_of(build_parser(), run=run, **options))[0]
+
+
+@twin
+def export_of(run, folder=None):
+    """The path of a run's export, which is made where there is none.
+
+    Args:
+        run: path of a finished run.
+        folder: path of the export. Defaults to exported/ and the run's name.
+
+    Raises:
+        ExportError: for the export of another run, or of this one before it was trained anew.
+    """
+    options = options_of(build_parser(), run=run, output=folder)
+    output = _output_of(options)
+    if not (output / MANIFEST).is_file():
+        return _export(options)[0]
+    _finished_run(RunFolder(options.run))
+    made_of = read_export(output).manifest.get("run", {}).get("encoder")
+    if made_of != sha256(RunFolder(options.run).encoder):
+        raise ExportError(
+            f"{output} is not of the encoder in {options.run}. Export that anew, with overwrite, "
+            f"or name its export."
+        )
+    return output
 
 
 def _output_of(options):
@@ -190,6 +218,9 @@ def _report(manifest, output):
         f"embedding (n, {manifest['embedding_dim']}), cluster (n,) of {manifest['clusters']}; "
         f"{ONNX} has {size:,} bytes"
     )
+    kind, _, images = manifest["run"]["config"]["dataset"].partition(":")
+    images = images if kind == "folder" else "PHOTOS"
+    suggest(f"python -m pipelines.embed {shlex.quote(str(output))} {shlex.quote(images)}")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """Makes a page to look at a run: `python -m pipelines.report RUN`."""
 
 import dataclasses
+import shlex
 import sys
 from pathlib import Path
 
 from cueco_tf.data.presence import check_there
 from cueco_tf.ownership import own
-from cueco_tf.process import command, fail, import_tensorflow
+from cueco_tf.process import command, fail, import_tensorflow, suggest, twin
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.storage import new_folder
 from pipelines.command import UsageError, add_data_dir, options_of, parser_of
+from pipelines.results.page import Page
 
 _DESCRIPTION = """\
 Makes a page to look at a run, finished or not: RUN/report/index.html, one file that opens from
@@ -65,9 +67,15 @@ def main(argv=None):
     except KeyboardInterrupt:
         return fail("stopped; an earlier report stands as it was.", 130)
     print(f"Report: {page} ({page.stat().st_size / 1e6:.1f} MB)")
+    name = shlex.quote(options.run)
+    if RunFolder(Path(options.run)).summary.exists():
+        suggest(f"python -m pipelines.export {name}")
+    else:
+        suggest(f"python -m cueco_tf.train --run-dir {name} --resume")
     return 0
 
 
+@twin
 def report(run, **options):
     """Makes the page to look at a run, as the command does.
 
@@ -76,7 +84,7 @@ def report(run, **options):
         **options: those of the command by name: `data_dir`, `images`.
 
     Returns:
-        The path of the page, RUN/report/index.html.
+        The path of the page, RUN/report/index.html, which a notebook shows.
 
     Raises:
         TypeError: for an option that there is not.
@@ -155,7 +163,7 @@ def make_report(folder, evaluation=None, data_dir=None, most_images=MOST_IMAGES)
         pictures, originals = SplitPictures(split), names.link_to(root, shorts, target)
         text = page.build(findings, figures, pictures, originals)
         (partial / "index.html").write_text(text, "utf-8")
-    return target / "index.html"
+    return Page(target / "index.html")
 
 
 if __name__ == "__main__":

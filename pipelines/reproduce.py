@@ -2,20 +2,20 @@
 
 import argparse
 import math
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from cueco_tf.ownership import InUseError, own
-from cueco_tf.process import command, fail, handling
+from cueco_tf.process import command, fail, twin
 from cueco_tf.running.run_folder import RunError
 from cueco_tf.settings.methods import METHODS
-from pipelines.command import parser_of
+from pipelines.command import options_of, parser_of
+from pipelines.reproducing.child import run
 from pipelines.reproducing.paper_tables import SCALES, TABLES, cells
 from pipelines.reproducing.study import StudyError, read_trials
 from pipelines.reproducing.table_writer import write_table
+from pipelines.results.page import Table
 
 _DESCRIPTION = """\
 Trains the cells of one of the paper's tables, evaluates them and writes the table as Markdown, CSV
@@ -128,13 +128,6 @@ def main(argv=None):
                 parser.error(f"--hours should be positive. Received: {options.hours}")
             code, paths = _study(options)
         else:
-            if options.epochs is not None and options.epochs < 1:
-                parser.error("--epochs should be at least 1")
-            if len(set(options.seeds)) < len(options.seeds):
-                parser.error(f"--seeds should differ from each other. Received: {options.seeds}")
-            methods = getattr(options, "methods", None) or ()
-            if len(set(methods)) < len(methods):
-                parser.error(f"--methods should differ. Received: {' '.join(methods)}")
             code, paths = _table(options)
     except (StudyError, RunError, InUseError, OSError) as error:
         return fail(error)
@@ -147,9 +140,38 @@ def main(argv=None):
     return code
 
 
+@twin
+def reproduce(table, **options):
+    """Trains and evaluates the cells of a table that are not yet, as the command does.
+
+    Args:
+        table: `"table1"`, `"table2"` or `"table3"`.
+        **options: those of the command by name: `scale`, `methods`, `seeds`, `epochs`, ...
+
+    Returns:
+        The path of the table in Markdown, which a notebook shows; a CSV file is beside it.
+
+    Raises:
+        TypeError: for an option that there is not.
+        ValueError, RunError, InUseError, OSError: for what the user has to mend.
+        RuntimeError: where a run failed, or was stopped. The same call goes on.
+    """
+    given = options_of(build_parser().command(table), **options)
+    given.command = table
+    code, paths = _table(given)
+    if code:
+        raise RuntimeError("Some runs are not done: see above. The same call goes on.")
+    return Table(paths[0])
+
+
 def _table(options):
     """Does the cells of a table; returns the exit code and the files written."""
     methods = getattr(options, "methods", None)
+    if options.epochs is not None and options.epochs < 1:
+        raise StudyError(f"--epochs should be at least 1. Received: {options.epochs}")
+    for name, values in (("seeds", options.seeds), ("methods", methods or ())):
+        if len(set(values)) < len(values):
+            raise StudyError(f"--{name} should differ. Received: {' '.join(map(str, values))}")
     given = options.seeds, options.runs, options.epochs, methods
     wanted = cells(options.command, options.scale, *given)
     for cell in wanted:
@@ -167,9 +189,9 @@ def _do_cells(options, wanted):
         print(f"\n[{number}/{len(wanted)}] {cell.folder.path}", flush=True)
         code = 0
         if not cell.scores() and not cell.folder.summary.exists():
-            code = _run((*cell.train, "--run-dir", str(cell.folder.path), "--resume", *where))
+            code = run((*cell.train, "--run-dir", str(cell.folder.path), "--resume", *where))
         if not cell.scores():
-            code = code or _run((*cell.evaluate, str(cell.folder.path), *where))
+            code = code or run((*cell.evaluate, str(cell.folder.path), *where))
         if code > 128:
             return code, paths
         worst = max(worst, code)
@@ -200,7 +222,7 @@ def _do_trials(options, trials, stem, end):
     worst = 0
     for number, trial in enumerate(trials, 1):
         print(f"\n[{number}/{len(trials)}] {trial.title}", flush=True)
-        code = 0 if trial.scores() else _run((*trial.train(), *where), end - time.monotonic())
+        code = 0 if trial.scores() else run((*trial.train(), *where), end - time.monotonic())
         paths = write_study(trials, stem)
         if time.monotonic() > end:
             print(f"The {options.hours:g} hours are over. The same command goes on.")
@@ -209,25 +231,6 @@ def _do_trials(options, trials, stem, end):
             return code, paths
         worst = max(worst, code)
     return worst, paths
-
-
-def _run(arguments, seconds=math.inf):
-    """Runs a module of this Python and returns its exit code, as a shell counts it. The first
-    Ctrl-C reaches the child as well, which saves; so this process waits for it. When the seconds
-    are over the child is asked to save and stop."""
-    child = subprocess.Popen([sys.executable, "-m", *arguments])
-
-    def hand_on(number, frame):
-        if number == signal.SIGTERM:
-            child.terminate()
-
-    with handling(hand_on, signal.SIGINT, signal.SIGTERM):
-        try:
-            code = child.wait(None if math.isinf(seconds) else max(seconds, 0.0))
-        except subprocess.TimeoutExpired:
-            child.terminate()
-            code = child.wait()
-    return 128 - code if code < 0 else code
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from cueco_tf.export.reading import ExportError, read_export
-from cueco_tf.process import command, fail
-from pipelines.command import UsageError, parser_of, reason
+from cueco_tf.process import command, fail, twin
+from pipelines.command import UsageError, options_of, parser_of, reason
 from pipelines.grouping.sorted_rows import clusters_of
 
 _DESCRIPTION = """\
@@ -66,36 +66,82 @@ def build_parser():
 def main(argv=None):
     """Runs the command line and returns the exit code."""
     options = build_parser().parse_args(argv)
-    from cueco_tf.clustering.search import nearest_rows, values_of
-    from cueco_tf.embedding.any_table import open_embeddings
-    from cueco_tf.embedding.embeddings_file import printable
-    from pipelines.reporting.names import digits_that_differ
-
-    sheet = options.sheet or options.file.with_name(f"{options.file.stem}-nearest.png")
     try:
-        _check_options(options, sheet)
-        table = open_embeddings(options.file)
-        clusters = options.clusters and clusters_of(options.clusters, table)
-        title, query, own = _query(options, table, clusters)
-        found = nearest_rows(table, query, options.top, own)
-        texts = digits_that_differ([each.similarity for each in found], least=4)
-        rows = [each.row for each in found]
-        paths = values_of(table, "paths", rows if own is None else [own, *rows])
-        if clusters is None:
-            clusters = values_of(table, "clusters", rows)
-        names = [paths[i] for i in rows]
-        if options.cluster is None:
-            names.insert(0, options.image if own is None else paths[own])
-        _draw(sheet, names, title, texts, table.origin.get("reading", {}))
+        found = _search(options)
     except (ExportError, ValueError) as error:
         return fail(error)
     except OSError as error:
-        return fail(f"{sheet} could not be written: {reason(error)}")
-    print(f"{'rank':>4} {'similarity':>10} {'cluster':>7}  path")
-    for rank, (i, text) in enumerate(zip(rows, texts, strict=True), 1):
-        print(f"{rank:4} {text:>10} {clusters[i]:7}  {printable(str(paths[i]))}")
-    print(f"\n{sheet}: {title}, then these images")
+        return fail(f"{_sheet_of(options)} could not be written: {reason(error)}")
+    _tell(found)
     return 0
+
+
+@twin
+def search(file, image=None, **options):
+    """Finds the images nearest to an image, a row or a cluster, as the command does.
+
+    Args:
+        file: path of a file of embeddings.
+        image: the query, a name in the file or the path of an image, or None with `row=` or
+            `cluster=`.
+        **options: those of the command by name, such as `top`, `clusters` or `sheet`.
+
+    Returns:
+        `results.read_back.Nearest`, which a notebook shows.
+
+    Raises:
+        TypeError: for an option that there is not.
+        ValueError, OSError: for what the user has to mend.
+    """
+    image = None if image is None else str(image)
+    return _search(options_of(build_parser(), file=file, image=image, **options))
+
+
+def _sheet_of(options):
+    return options.sheet or options.file.with_name(f"{options.file.stem}-nearest.png")
+
+
+def _search(options):
+    """Draws the sheet, and returns what was found."""
+    from cueco_tf.clustering.search import nearest_rows, values_of
+    from cueco_tf.embedding.any_table import open_embeddings
+    from pipelines.results.read_back import Match, Nearest
+
+    sheet = _sheet_of(options)
+    _check_options(options, sheet)
+    table = open_embeddings(options.file)
+    clusters = options.clusters and clusters_of(options.clusters, table)
+    title, query, own = _query(options, table, clusters)
+    found = nearest_rows(table, query, options.top, own)
+    rows = [each.row for each in found]
+    paths = values_of(table, "paths", rows if own is None else [own, *rows])
+    if clusters is None:
+        clusters = values_of(table, "clusters", rows)
+    matches = [
+        Match(each.row, str(paths[each.row]), each.similarity, int(clusters[each.row]))
+        for each in found
+    ]
+    names = [match.path for match in matches]
+    if options.cluster is None:
+        names.insert(0, options.image if own is None else paths[own])
+    _draw(sheet, names, title, _texts(matches), table.origin.get("reading", {}))
+    return Nearest(matches, sheet, title)
+
+
+def _texts(matches):
+    from pipelines.reporting.names import digits_that_differ
+
+    return digits_that_differ([match.similarity for match in matches], least=4)
+
+
+def _tell(found):
+    """Prints the table."""
+    from cueco_tf.embedding.embeddings_file import printable
+
+    print(f"{'rank':>4} {'similarity':>10} {'cluster':>7}  path")
+    for rank, (match, text) in enumerate(zip(found, _texts(found.matches), strict=True), 1):
+        print(f"{rank:4} {text:>10} {match.cluster:7}  {printable(match.path)}")
+    print(f"\nLook at {found.sheet}: {found.title}, then these images")
 
 
 def _check_options(options, sheet):
@@ -158,11 +204,12 @@ def _draw(path, names, title, texts, reading):
     from pipelines.reporting.thumbnails import NamedPictures
 
     _, shorts = shorten(names[-len(texts) :])
-    if len(names) > len(texts):
+    framed = len(names) > len(texts)
+    if framed:
         shorts, texts = [printable(Path(names[0]).name), *shorts], [title, *texts]
     pictures = NamedPictures(names, reading)
     cells = enumerate(zip(texts, shorts, strict=True))
-    draw(path, [(pictures.square(i, _SIDE), "\n".join(text)) for i, text in cells])
+    draw(path, [(pictures.square(i, _SIDE), "\n".join(text)) for i, text in cells], framed)
 
 
 if __name__ == "__main__":

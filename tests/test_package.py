@@ -40,8 +40,8 @@ def snippets(language="python"):
 
 
 @pytest.fixture
-def snippets_folder(tmp_path, digits, digits_export):
-    """What the snippets expect to find: images as arrays and as files, an export, the
+def snippets_folder(tmp_path, digits, digits_run, digits_export):
+    """What the snippets expect to find: images as arrays and as files, a run, its export, the
     embeddings it gives, and clusters of these."""
     import numpy as np
     from PIL import Image
@@ -52,6 +52,8 @@ def snippets_folder(tmp_path, digits, digits_export):
     (tmp_path / "photos").mkdir()
     for i, image in enumerate(digits.test.images[:40]):
         Image.fromarray(image).save(tmp_path / "photos" / f"{i:03d}.png")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "digits").symlink_to(digits_run)
     (tmp_path / "exported").mkdir()
     (tmp_path / "exported" / "digits").symlink_to(digits_export)
     arguments = [digits_export, tmp_path / "photos", "--output", tmp_path / "photos.npz"]

@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from cueco_tf.data.formats import suffixes
 from cueco_tf.data.image_files import WORKERS, examine, reason
@@ -21,6 +20,7 @@ from cueco_tf.data.pixels import Used
 from cueco_tf.data.reading import AS_STORED
 from cueco_tf.data.taken import Scan, as_array
 from cueco_tf.data.tally import Left, printable
+from cueco_tf.progress import tqdm
 
 # Made by systems and programs beside the images, not by those who keep them; in lower case.
 _SERVICE = {

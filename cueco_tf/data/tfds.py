@@ -6,7 +6,6 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from cueco_tf.data.file_splits import FileSplit
 from cueco_tf.data.labels import UNLABELLED
@@ -21,6 +20,7 @@ from cueco_tf.data.splits import (
     array_split,
 )
 from cueco_tf.ownership import own
+from cueco_tf.progress import tqdm
 from cueco_tf.storage import new_folder
 
 

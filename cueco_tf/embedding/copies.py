@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm
 
 from cueco_tf.data.channels import as_picture
 from cueco_tf.embedding.sources import SourceError
 from cueco_tf.ownership import own
+from cueco_tf.progress import tqdm
 from cueco_tf.storage import new_folder
 
 

@@ -4,10 +4,10 @@ import dataclasses
 import tempfile
 
 import numpy as np
-from tqdm import tqdm
 
 from cueco_tf.data.reading import Reading
 from cueco_tf.embedding.tables import TableError, open_table, row_dtype
+from cueco_tf.progress import tqdm
 
 
 class Earlier:

@@ -5,10 +5,9 @@ import itertools
 import re
 from pathlib import Path
 
-from tqdm import tqdm
-
 from cueco_tf.embedding.shards import WHAT, PartsError, Shard, damaged, differing, open_part
 from cueco_tf.embedding.tables import open_table, parquet_blocks, parquet_dim
+from cueco_tf.progress import tqdm
 
 _NAME = re.compile(r"part-(\d{5,})-of-(\d{5,})\.parquet")
 

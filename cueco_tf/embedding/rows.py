@@ -3,17 +3,16 @@
 import contextlib
 import errno
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from cueco_tf.embedding.earlier import Earlier
 from cueco_tf.embedding.part_file import PartError, PartFile
 from cueco_tf.embedding.tables import row_dtype
 from cueco_tf.export.reading import cores, map_in_order
+from cueco_tf.progress import every, tqdm
 
 _FLUSH_SECONDS = 1.0  # work that a kill may cost
 
@@ -86,7 +85,7 @@ def _embed(encoder, source, part, threads, earlier, pace):
             initial=part.done,
             desc="Embedding",
             unit=" images",
-            mininterval=0.5 if sys.stderr.isatty() else 10.0,
+            mininterval=every(10.0),
         ) as bar,
         contextlib.closing(map_in_order(work, starts, threads)) as blocks,
     ):

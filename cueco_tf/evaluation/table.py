@@ -59,7 +59,8 @@ def score_table(scores):
         The table's lines, joined.
     """
     if scores.get("knn_top1") is None:
-        return "No scores: no labels, or too few images."
+        labelled = scores.get("num_classes") is not None
+        return f"No scores: {'too few images' if labelled else 'the images have no labels'}."
     columns = {"": scores.get("method", "features"), **BASELINES}
     columns = {prefix: title for prefix, title in columns.items() if f"{prefix}knn_top1" in scores}
     split = "held-out images, %" if scores.get("holdout") else "test split, %"

@@ -6,7 +6,6 @@ from collections import Counter
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from cueco_tf.evaluation.features import knn_accuracy, normalize
 from cueco_tf.export.reading import (
@@ -19,6 +18,7 @@ from cueco_tf.export.reading import (
     ParityError,
 )
 from cueco_tf.process import seeded
+from cueco_tf.progress import tqdm
 
 TOLERANCE = 1e-4
 KNN_LOSS = 0.005  # the loss of k-NN accuracy above which a lower precision is warned about

@@ -55,7 +55,7 @@ def describe(run, run_path, name, precision, crop, opset, machine, rule=None):
             "summary": run.summary,
             "evaluation": RunFolder(Path(run_path)).read_evaluation(),
         },
-        "run": {"name": Path(run_path).resolve().name, "config": to_dict(run.config)},
+        "run": _run(run_path, run.config),
         "opset": opset,
         "versions": {
             "python": platform.python_version(),
@@ -64,6 +64,11 @@ def describe(run, run_path, name, precision, crop, opset, machine, rule=None):
         "machine": machine,
         "git_revision": git_revision(),
     }
+
+
+def _run(path, config):
+    encoder = sha256(RunFolder(Path(path)).encoder)
+    return {"name": Path(path).resolve().name, "encoder": encoder, "config": to_dict(config)}
 
 
 def _clusters(run, rule):

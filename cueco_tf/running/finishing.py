@@ -1,10 +1,13 @@
 """The end of a run: what it leaves, and how well it did."""
 
+import shlex
+
 from cueco_tf import data
 from cueco_tf.evaluation import networks as scoring
 from cueco_tf.evaluation.table import SCORES, method_of, score_table
 from cueco_tf.methods.inference import save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
+from cueco_tf.process import suggest
 from cueco_tf.running.clusters import in_words, make_clusters
 from cueco_tf.running.run_folder import QUALITY
 
@@ -61,3 +64,14 @@ def finish(config, images, scored, model, folder):
         f'Encoder:    cueco_tf.load_encoder("{folder.path}")(images) -> features '
         f"(n, {encoder.output_shape[-1]})"
     )
+    suggest_next(folder)
+
+
+def suggest_next(folder):
+    """Prints the commands that a finished run is for.
+
+    Args:
+        folder: `RunFolder`.
+    """
+    run = shlex.quote(str(folder.path))
+    suggest(f"python -m pipelines.report {run}", f"python -m pipelines.export {run}")

@@ -11,6 +11,7 @@ from cueco_tf.running import checkpoints
 from cueco_tf.running.clusters import Clusters, read_clusters
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.running.starting import read_start
+from cueco_tf.settings.methods import models
 from cueco_tf.settings.run import RunConfig
 
 
@@ -55,6 +56,21 @@ class Run:
         export = importlib.import_module("pipelines.export").export
         return export(self.path, output=output, **options)
 
+    def embed(self, source, export=None, **options):
+        """Embeds images with its encoder: `pipelines.embed.embed`.
+
+        Args:
+            source: path of a folder, a list or an `.npy` array, or the name of a data set.
+            export: path of the run's export, which is made where there is none. Defaults to
+                exported/ and the run's name.
+            **options: as of `pipelines.embed.embed`.
+
+        Returns:
+            The embeddings: `pipelines.results.read_back.Embeddings`.
+        """
+        folder = importlib.import_module("pipelines.export").export_of(self.path, export)
+        return importlib.import_module("pipelines.embed").embed(folder, source, **options)
+
 
 def load_run(run_dir, weights_only=False):
     """Reads a run back, finished or not, with the model in its newest state.
@@ -83,6 +99,24 @@ def load_run(run_dir, weights_only=False):
     return Run(
         folder.path, config, model, folder.read_metrics(config), folder.read_summary(), clusters
     )
+
+
+def load_model(path):
+    """Opens a file that Keras saved, of a method or of an encoder, with the classes of this package
+    known to Keras, which refuses those that have not been imported.
+
+    Args:
+        path: of a `.keras` file, which is opened with `safe_mode`.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: for a file that cannot be opened so.
+    """
+    for module, _ in models():
+        importlib.import_module(module)
+    return keras.models.load_model(path, safe_mode=True)
 
 
 def load_encoder(run_dir):

@@ -1,16 +1,15 @@
 """Callbacks of a training run: monitor, record, show."""
 
-import sys
 import time
 
 import keras
-from tqdm import tqdm
 
 from cueco_tf.evaluation.features import knn_accuracy
 from cueco_tf.evaluation.networks import features, without_xla
 from cueco_tf.evaluation.quality import label_free_quality
 from cueco_tf.methods.inference import inference_network, save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
+from cueco_tf.progress import every, tqdm
 from cueco_tf.running import checkpoints
 from cueco_tf.running.run_folder import columns
 from cueco_tf.running.stopping import Interrupted
@@ -164,11 +163,12 @@ class Progress(keras.callbacks.Callback):
         config: resolved `RunConfig`.
     """
 
-    ESTIMATE_AFTER = 10  # steps
+    # Steps, or seconds where a step takes long: one step alone says little.
+    ESTIMATE_AFTER, ESTIMATE_AT = 10, 30.0
 
     def __init__(self, config):
         super().__init__()
-        self.total_steps = config.epochs * config.steps_per_epoch
+        self.config, self.total_steps = config, config.epochs * config.steps_per_epoch
         self.cells = (
             ("loss", "loss", ".3f"),
             *config.settings.cells(),
@@ -185,7 +185,7 @@ class Progress(keras.callbacks.Callback):
         if self.bar is None:
             step = int(self.model.step.numpy())
             # Where nobody watches, a line every half minute is enough.
-            interval = 0.5 if sys.stderr.isatty() else 30.0
+            interval = every(30.0)
             self.bar = tqdm(
                 total=self.total_steps,
                 initial=step,
@@ -206,14 +206,18 @@ class Progress(keras.callbacks.Callback):
         self.bar.update(step - self.bar.n)
         if self.started_at is None:
             self.started_at, self.started_with = time.monotonic(), self.bar.n
-        elif not self.estimated and self.bar.n - self.started_with >= self.ESTIMATE_AFTER:
-            self.estimated = True
-            seconds = time.monotonic() - self.started_at
-            seconds /= self.bar.n - self.started_with
-            minutes = seconds * (self.total_steps - self.bar.n) / 60
-            self.bar.write(
-                f"Estimated time: {minutes:.1f} minutes ({1000 * seconds:.0f} ms a step)"
-            )
+        elif not self.estimated:
+            self._estimate()
+
+    def _estimate(self):
+        """Prints how long it will take, once enough has been seen."""
+        steps, seconds = self.bar.n - self.started_with, time.monotonic() - self.started_at
+        if steps < self.ESTIMATE_AFTER and (steps < 2 or seconds < self.ESTIMATE_AT):
+            return
+        self.estimated = True
+        seconds /= steps
+        minutes = seconds * (self.total_steps - self.bar.n) / 60
+        self.bar.write(f"Estimated time: {_in_words(minutes)} ({1000 * seconds:,.0f} ms a step)")
 
     def on_epoch_end(self, epoch, logs=None):
         """Prints the epoch's line."""
@@ -222,8 +226,15 @@ class Progress(keras.callbacks.Callback):
             if name in logs:
                 cells.append(f"{title} {float(logs[name]):{form}}")
         self.bar.write("  ".join(cells))
+        if note := self.config.settings.note(epoch + 1, self.config.epochs):
+            self.bar.write(note)
 
     def close(self):
         """Takes the bar off the screen."""
         if self.bar is not None:
             self.bar.close()
+
+
+def _in_words(minutes):
+    hours = minutes / 60
+    return f"{minutes:.1f} minutes" if hours < 2 else f"{hours:.1f} hours"

@@ -2,36 +2,36 @@
 
 import contextlib
 import dataclasses
-import functools
 import shlex
 import signal
+import warnings
 
 from cueco_tf import data
-from cueco_tf.data.copies import keep_copies
-from cueco_tf.data.stores import CacheError
 from cueco_tf.distributed.replicas import own_part, share_out
-from cueco_tf.methods.building import build_model, first_encoder, fit_to_devices
+from cueco_tf.methods.building import build_model, first_encoder
 from cueco_tf.methods.freezing import frozen_encoder
 from cueco_tf.running import checkpoints
 from cueco_tf.running.finishing import finish
+from cueco_tf.running.gathering import completed, keep, load, scored_on
+from cueco_tf.running.loggers import loggers
 from cueco_tf.running.recording import (
-    EpochLogs,
     Monitor,
     Progress,
     ResumedMeans,
     RunRecorder,
 )
 from cueco_tf.running.run_folder import RunError
-from cueco_tf.running.starting import checksum, read_start, resolved, write_start
+from cueco_tf.running.starting import checksum, read_start, write_start
 from cueco_tf.running.stopping import Interrupted, StopSignal, StopTogether
 from cueco_tf.settings.fields import ConfigError
+from cueco_tf.settings.parser import as_typed
 
 # The monitor looks at a sample, ten times a run: enough to see a trend, cheap enough to forget.
 _MONITOR_TRAIN, _MONITOR_TEST, _MONITORED = 10_000, 5_000, 10
 _MONITOR_UNLABELLED = 2_000
 
 
-def train(config, folder, data_dir, cache, resume, workers, stop=None):
+def train(config, folder, data_dir, cache, resume, workers, stop=None, log=("tensorboard",)):
     """Trains a run, or goes on with it, and scores it. The chief's process owns the folder.
 
     Args:
@@ -42,6 +42,7 @@ def train(config, folder, data_dir, cache, resume, workers, stop=None):
         resume: whether to go on with the run in the folder, if there is one.
         workers: `Workers`; the chief's configuration, folder and `resume` count.
         stop: `StopSignal` not yet entered, or None for one of signals alone.
+        log: names of `LOGGERS`, which the chief tells of each epoch.
 
     Returns:
         The exit code: 0 when finished, 128 + the signal's number when stopped by SIGINT or SIGTERM.
@@ -51,17 +52,18 @@ def train(config, folder, data_dir, cache, resume, workers, stop=None):
             has to mend.
         FloatingPointError: when the loss is no longer finite.
     """
-    images = _load(config, data_dir, workers)
+    images = load(config, data_dir, workers)
+    config = completed(config, images, workers)
+    scored = scored_on(config, images, data_dir, workers)
     with contextlib.ExitStack() as held:
-        kept = functools.partial(held.enter_context, keep_copies(images, cache))
-        images = workers.agree(kept, CacheError)
-        return _train(config, images, folder, data_dir, resume, workers, stop)
+        kept = keep(images, cache, workers, held)
+        scored = kept if scored is images else keep(scored, cache, workers, held)
+        return _train(config, (kept, scored), folder, data_dir, resume, workers, stop, log)
 
 
-def _train(config, images, folder, data_dir, resume, workers, stop):
-    """Trains and scores on a data set."""
-    config = _completed(config, images, workers)
-    scored = _scored(config, images, data_dir, workers)
+def _train(config, sets, folder, data_dir, resume, workers, stop, log):
+    """Trains on the first of two data sets, and scores on the second."""
+    images, scored = sets
     begun = _begun(config, folder, workers)
     config, model = _build(config, begun, workers.strategy)
 
@@ -75,9 +77,9 @@ def _train(config, images, folder, data_dir, resume, workers, stop):
     if workers.is_chief:
         _introduce(config, images, scored, model, folder)
 
-    with stop or StopSignal() as stop:
+    with stop or StopSignal() as stop, loggers(log, folder, config, workers) as told:
         progress = Progress(config)
-        callbacks = _callbacks(config, scored, folder, progress, stop, workers)
+        callbacks = _callbacks(config, scored, folder, progress, stop, workers, told)
         if int(model.step.numpy()) % config.steps_per_epoch:
             callbacks.append(ResumedMeans(put_means_back))
         try:
@@ -133,55 +135,6 @@ def _of_keras():
         raise RunError(str(error)) from error
 
 
-def _completed(config, images, workers):
-    """The configuration with all that its data and devices decide."""
-    if config.train_images is not None:  # that of a run which was begun earlier
-        return config
-    if config.jit and workers.strategy.num_replicas_in_sync > 1:
-        raise ConfigError("jit", "off where several devices train a run", config.jit)
-    config = resolved(config, images.facts(), aloud=workers.is_chief)
-    config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
-    with workers.strategy.scope():
-        return fit_to_devices(config)
-
-
-def _load(config, data_dir, workers):
-    """The data set, the same on all workers.
-
-    The chief comes first: on a shared disk it may unpack what the others then find.
-    """
-    loaded = []
-
-    def load(turn):
-        if turn:
-            loaded.append(data.load_for(config, data_dir))
-
-    workers.agree(lambda: load(workers.is_chief), data.DataError)
-    workers.agree(lambda: load(not workers.is_chief), data.DataError)
-    images = loaded[0]
-    if workers.count == 1:  # nobody to compare with, and a fingerprint looks at every file
-        return images
-    size = f"{len(images.train)} training images, {images.num_classes} classes"
-    found = f"{size} (fingerprint {images.train.fingerprint()[:12]})"
-    chief_found = workers.share(found.encode()).decode()
-
-    def compare():
-        if found != chief_found:
-            raise data.DataError(f"The chief found {chief_found} in {config.dataset}, not {found}.")
-
-    workers.agree(compare, data.DataError)
-    return images
-
-
-def _scored(config, images, data_dir, workers):
-    """The data set that the run is scored on, which is the chief's work."""
-
-    def load():
-        return data.scored_for(config, images, data_dir) if workers.is_chief else images
-
-    return workers.agree(load, data.DataError)
-
-
 def _open(folder, config, model, resume, begun):
     """Makes the run folder, or loads the newest state in it into the model.
 
@@ -198,7 +151,7 @@ def _open(folder, config, model, resume, begun):
     return checkpoints.restore(folder.checkpoints, model)
 
 
-def _callbacks(config, scored, folder, progress, stop, workers):
+def _callbacks(config, scored, folder, progress, stop, workers, told):
     """What watches and records the run: nearly all of it the chief's."""
     together = StopTogether(workers, stop.requested)
     if not workers.is_chief:
@@ -211,11 +164,11 @@ def _callbacks(config, scored, folder, progress, stop, workers):
         samples = [split.labelled().sample(most) for split, most in splits]
     monitor = Monitor(*samples, every, config.epochs)
     recorder = RunRecorder(folder, config, together.agreed)
-    return [together, monitor, EpochLogs(folder.logs), recorder, progress]
+    return [together, monitor, *told, recorder, progress]
 
 
 def _introduce(config, images, scored, model, folder):
-    """Prints what is about to happen."""
+    """Prints what is about to happen, and warns of a batch that helps nobody."""
     for name, value in config.flat().items():
         print(f"  {name:22} {value}")
     encoder, head = model.encoder.count_params(), model.head.count_params()
@@ -227,6 +180,14 @@ def _introduce(config, images, scored, model, folder):
         f"head {head:,}; {config.epochs} epochs of {config.steps_per_epoch} steps, from step "
         f"{int(model.step.numpy())}\nRun folder: {folder.path}"
     )
+    batch = f"--batch-size {config.batch_size}"
+    if config.batch_size > len(images.train):
+        warnings.warn(f"{batch} is more than the training images: take fewer.", stacklevel=2)
+    if config.batch_size == 1:
+        text = (
+            f"{batch} leaves BatchNormalization one image: features become poor. Take 32 or more."
+        )
+        warnings.warn(text, stacklevel=2)
 
 
 def _fit(model, config, split, callbacks):
@@ -257,7 +218,8 @@ def _fit(model, config, split, callbacks):
 
 def _say_how_to_go_on(received, model, folder, data_dir):
     where = ["--run-dir", str(folder.path), *(["--data-dir", data_dir] if data_dir else [])]
-    print(
+    text = (
         f"Stopped by {received.name}; the state at step {int(model.step.numpy())} is saved. Go on "
         f"with: python -m cueco_tf.train {shlex.join(where)} --resume"
     )
+    print(as_typed(text))

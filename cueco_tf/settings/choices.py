@@ -19,6 +19,7 @@ MOST_CHANNELS = 16  # of an image
 DEPTHS = (8, 16)  # bits of a pixel
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 DISTRIBUTIONS = ("auto", "none", "mirrored", "multiworker")
+LOGGERS = ("tensorboard", "wandb", "mlflow")
 # Those of `keras.applications`, here because that takes seconds to import.
 APPLICATIONS = (
     *(f"ConvNeXt{size}" for size in ("Base", "Large", "Small", "Tiny", "XLarge")),

@@ -4,7 +4,7 @@ import argparse
 import collections
 import dataclasses
 
-from cueco_tf.settings.choices import DISTRIBUTIONS
+from cueco_tf.settings.choices import DISTRIBUTIONS, LOGGERS
 from cueco_tf.settings.fields import kind_of, options_of
 from cueco_tf.settings.methods import METHODS, class_of
 from cueco_tf.settings.parser import Parser
@@ -149,6 +149,15 @@ def _add_places(parser, groups):
     )
     run = parser.add_argument_group("run folder")
     run.add_argument("--run-dir", metavar="DIR", help="default: runs/NAME")
+    run.add_argument(
+        "--log",
+        nargs="*",
+        choices=LOGGERS,
+        default=["tensorboard"],
+        metavar="NAME",
+        help=f"who hears of each epoch, beside metrics.csv: {', '.join(LOGGERS)}; without a name "
+        "nobody (default: tensorboard, in RUN/logs)",
+    )
     run.add_argument(
         "--resume",
         action="store_true",

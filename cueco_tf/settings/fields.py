@@ -1,7 +1,9 @@
 """One declaration a setting: its default, its rule and what `--help` says of it."""
 
 import dataclasses
+import difflib
 import numbers
+import re
 import typing
 
 
@@ -14,7 +16,14 @@ class ConfigError(ValueError):
         shown = repr(value)
         if len(shown) > 200:
             shown = f"{shown[:200]} ..."
-        super().__init__(f"{option} should be {rule}. Received: {shown}")
+        near = _near(value, rule) if rule.startswith("one of ") and isinstance(value, str) else []
+        hint = f". Did you mean {near[0]}?" if near else ""
+        super().__init__(f"{option} should be {rule}. Received: {shown}{hint}")
+
+
+def _near(value, rule):
+    """The word in a rule that is nearest to a value, in a list."""
+    return difflib.get_close_matches(value[:100].lower(), re.findall(r"[\w-]+", rule), 1, 0.7)
 
 
 def setting(default, rule, help=None, *, group=None, metavar=None, unset=None, **more):

@@ -4,6 +4,7 @@ A method is a frozen dataclass here and the class of a Keras model, which it nam
 """
 
 import dataclasses
+import math
 from typing import ClassVar
 
 from cueco_tf.settings.fields import ConfigError, check, convert, setting, settings_of
@@ -54,6 +55,18 @@ class MethodSettings:
         """The method's part of the line an epoch: `(title, metric, format)` of each cell."""
         terms = [(title, name, ".3f") for name, title in cls.terms.items()]
         return [*terms, *((cell[0], name, cell[1]) for name, cell in cls.columns.items() if cell)]
+
+    def note(self, epoch, epochs):
+        """What is to be said after an epoch's line, where it needs to be explained.
+
+        Args:
+            epoch: integer >= 1, the epochs that are done.
+            epochs: integer, the length of training.
+
+        Returns:
+            A sentence, or None.
+        """
+        return None
 
     def resolve(self, train_images, num_classes):
         """Fills in what depends on the data set.
@@ -207,6 +220,15 @@ class CueCoSettings(MethodSettings):
     refresh_steps: int = setting(  # never: each pull tried cost k-NN
         50, count(0), "every N steps, k-means makes the clusters anew; 0 for never"
     )
+
+    def note(self, epoch, epochs):
+        """As `MethodSettings.note`: once the clusters begin to pull, the loss may rise."""
+        warmup = 0.3 * epochs if self.warmup_epochs is None else self.warmup_epochs
+        left = epochs - warmup if self.ramp_epochs is None else self.ramp_epochs
+        if not any(self.loss_weights[1:]) or epoch != max(1, math.ceil(warmup)):
+            return None
+        rising = f", with a weight that rises over {left:g} epochs" if left else ""
+        return f"The clusters pull from here on (L2, L3){rising}: the loss may rise with it."
 
     def resolve(self, train_images, num_classes):
         """As `MethodSettings.resolve`: `queue_size` is cut to the number of images, `clusters`

@@ -2,8 +2,17 @@
 
 import argparse
 import difflib
+import re
 import sys
 from pathlib import Path
+
+
+def as_typed(text):
+    """A text with the commands in it called as they are here: by the scripts' names where this
+    process is one of them, such as `cueco-train`, else as modules."""
+    if not Path(sys.argv[0] if sys.argv else "").name.startswith("cueco-"):
+        return text
+    return re.sub(r"python -m (?:cueco_tf|pipelines)\.(\w+)", r"cueco-\1", text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,16 +27,31 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, module=None, **options):
         if module is not None:
-            script = Path(sys.argv[0]).name
-            options["prog"] = script if script.startswith("cueco-") else f"python -m {module}"
+            options["prog"] = as_typed(f"python -m {module}")
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**options)
+
+    def format_help(self):
+        """The text of `--help`."""
+        return as_typed(super().format_help())
+
+    def command(self, name):
+        """The parser of one of its commands.
+
+        Raises:
+            ValueError: where there is no such command.
+        """
+        commands = {key: parser for known in self._commands() for key, parser in known.items()}
+        if name not in commands:
+            raise ValueError(f"There is no {name!r}, but {', '.join(commands)}.")
+        return commands[name]
 
     def error(self, message):
         """Ends the process with exit code 2 and one line on stderr."""
         meant = " or ".join(dict.fromkeys(self._nearest(message)))
         hint = f" Did you mean {meant}?" if meant else ""
-        self.exit(2, f"error: {message.rstrip('.')}.{hint} See: {self.prog} --help\n")
+        text = f"error: {message.rstrip('.')}.{hint} See: {self.prog} --help\n"
+        self.exit(2, as_typed(text))
 
     def _nearest(self, message):
         """The options nearest to those in a message that are none."""
@@ -39,7 +63,9 @@ class Parser(argparse.ArgumentParser):
 
     def _all_options(self):
         yield from self._option_string_actions
-        for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                for parser in action.choices.values():
-                    yield from parser._all_options()
+        for commands in self._commands():
+            for parser in commands.values():
+                yield from parser._all_options()
+
+    def _commands(self):
+        return (a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction))

@@ -58,7 +58,7 @@ class RunFields:
 
     dataset: str = _data(
         dataclasses.MISSING,
-        rule(_names_a_dataset, f"one of {', '.join(DATASETS)}"),
+        rule(_names_a_dataset, f"one of {', '.join(DATASETS)}, or a path that is there"),
         "digits, cifar10, cifar100, imagenet100, folder:PATH (images at any depth; one sub-folder "
         "a class counts as labels; several have commas between them), list:FILE (a path a line, or "
         "CSV with the columns path and, if there are any, label and split), parquet:GLOB (image "

@@ -62,8 +62,8 @@ def build_parser():
         "--output",
         metavar="FILE",
         type=Path,
-        help="FILE.npz or FILE.parquet; of a shard the folder of parts; of --update FILE, unless "
-        "it is given, FILE",
+        help="FILE.npz or FILE.parquet; of a shard the folder of parts (default: SOURCE's name "
+        "with .npz, in this folder; of --update FILE, FILE)",
     )
     parser.add_argument(
         "--copy-to",
@@ -195,12 +195,19 @@ def _check_kind(options):
         options.shard = _shard(options.shard)
     if options.update:
         _check_update(options)
-    if options.output is None:
+    if options.output is None and not whole:
         raise UsageError("--output is needed: where to write.")
     if options.engine:
         from cueco_tf.embedding.ray_engine import check_ray
 
         check_ray()
+    options.output = options.output or Path(f"{_name(options.source)}.npz")
+
+
+def _name(source):
+    """What a source is called, without folders and, of a file, its suffix."""
+    path = Path(source).resolve()
+    return path.stem if path.is_file() else path.name.rpartition(":")[2]
 
 
 def _check_update(options):

@@ -8,17 +8,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cueco_tf.storage import write_atomically
 
-_SIDE, _GAP, _COLUMNS = 160, 12, 5
+_SIDE, _GAP, _COLUMNS, _FRAME = 160, 12, 5, 3
 _TEXT, _LINE, _LINES = 13, 16, 4  # size of the letters, height of a line, lines below an image
 
 
-def draw(path, cells):
+def draw(path, cells, framed=False):
     """Draws images in rows of five, each with its text below, safely: all or nothing.
 
     Args:
         path: of the PNG.
         cells: list of `(image, text)`: uint8 `(height, width, 3)` or None for a blank, and a
             string, of whose last line the end is kept where it is too long.
+        framed: whether the first image is set apart by a frame. Defaults to False.
     """
     font = letters()
     count = min(_COLUMNS, len(cells))
@@ -30,6 +31,9 @@ def draw(path, cells):
         left, top = _GAP + number % count * width, _GAP + number // count * height
         if image is not None:
             sheet.paste(_fit(image), (left, top))
+        if framed and not number:
+            edge = left - _FRAME - 1, top - _FRAME - 1, left + _SIDE + _FRAME, top + _SIDE + _FRAME
+            pen.rectangle(edge, outline="black", width=_FRAME)
         for line, words in enumerate(_lines(text, font)):
             pen.text((left, top + _SIDE + 2 + line * _LINE), words, "black", font)
     content = io.BytesIO()

@@ -1,16 +1,14 @@
 """From a run to what the report shows of it: the networks' part; `findings` has the arithmetic."""
 
-import sys
-
 import keras
 from sklearn.cluster import KMeans
-from tqdm import tqdm
 
 from cueco_tf.clustering.describe import describe
 from cueco_tf.evaluation.table import method_of
 from cueco_tf.evaluation.vectors import normalize
 from cueco_tf.methods.inference import inference_network
 from cueco_tf.process import seeded
+from cueco_tf.progress import every, tqdm
 from cueco_tf.running.clusters import cluster_count
 from cueco_tf.running.run_folder import RunError
 from pipelines.command import reason
@@ -99,7 +97,7 @@ def embed(network, split, title, batch_size=256):
     """Embeddings h and projections z of a split's images, float32 `(n, features)`, `(n, dim)`."""
     print(f"{title}: {len(split):,} images ...")
     steps = -(-len(split) // batch_size)
-    interval = 0.5 if sys.stderr.isatty() else 30.0  # where nobody watches, a line now and then
+    interval = every(30.0)  # where nobody watches, a line now and then
     with tqdm(total=steps, unit="batch", mininterval=interval, leave=False) as bar:
         count = keras.callbacks.LambdaCallback(
             on_predict_batch_end=lambda batch, logs: bar.update()

@@ -134,16 +134,17 @@ def test_only_the_right_evaluation_of_a_finished_run_counts(tmp_path):
     assert cell.scores() is None
 
 
-def test_equal_seeds_are_refused(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        reproduce.main(["table3", "--scale", "smoke", "--seeds", "0", "0"])
-    assert stop.value.code == 2 and "--seeds should differ" in capsys.readouterr().err
-
-
-def test_equal_methods_are_refused(capsys):
-    with pytest.raises(SystemExit) as stop:
-        reproduce.main(["table1", "--scale", "smoke", "--methods", "byol", "byol"])
-    assert stop.value.code == 2 and "--methods should differ" in capsys.readouterr().err
+def test_equal_seeds_and_methods_are_refused(capsys):
+    for arguments, message in (
+        (["table3", "--scale", "smoke", "--seeds", "0", "0"], "--seeds should differ"),
+        (["table1", "--scale", "smoke", "--methods", "byol", "byol"], "--methods should differ"),
+        (["table1", "--scale", "smoke", "--epochs", "0"], "--epochs should be at least 1"),
+    ):
+        assert reproduce.main(arguments) == 2 and message in capsys.readouterr().err
+    with pytest.raises(TypeError, match="`scale` is needed"):
+        reproduce.reproduce("table3")
+    with pytest.raises(ValueError, match="There is no 'table9', but table1, table2"):
+        reproduce.reproduce("table9", scale="smoke")
 
 
 @pytest.mark.slow
@@ -170,6 +171,13 @@ def test_a_stopped_table_goes_on_to_the_end(tmp_path):
     assert f"| CueCo | {values} |" in text and "1 of 1 cells done" in text
     assert "digits in place of the paper's data set" in text and text in out
     before = (run / "evaluation.json").stat().st_mtime_ns
+
+    places = dict(runs=tmp_path / "runs", output=tmp_path / "results")
+    twin = dict(scale="smoke", epochs=3, seeds=[0], methods=["cueco"])
+    table = reproduce.reproduce("table2", **twin, **places)
+    assert (
+        table._repr_markdown_() == text and before == (run / "evaluation.json").stat().st_mtime_ns
+    )
 
     config = json.loads((run / "config.json").read_text())
     config["settings"]["temperature"] = 0.5

@@ -58,6 +58,7 @@ def test_a_near_duplicate_is_found_and_drawn(embedded, capsys):
     with Image.open(query) as image:
         drawn = np.asarray(image.resize((160, 160), Image.Resampling.BILINEAR), int)
     np.testing.assert_allclose(pixels[12:172, 12:172], drawn, atol=2)
+    assert (pixels[8:11, 8:176] == 0).all() and (pixels[8:11, 184:] == 255).all()  # its frame
     beside = pixels[12:172, 184:344].astype(int)
     assert np.abs(beside - drawn).mean() < 5  # the duplicate
     text = pixels[174:220, 12:172]  # "the query", and its name

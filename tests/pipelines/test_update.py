@@ -233,7 +233,6 @@ def test_updates_are_refused_in_one_line(digits_export, pictures, tmp_path, caps
         ((*both, "--update", tmp_path), "There are no parts in"),
         ((*both, "--update", out, "--output", text), "t.npz exists. Choose another"),
         ((*both, "--by-hash", "--output", out), "--by-hash is for --update"),
-        ((*both,), "--output is needed"),
         ((*both, "--update", out, "--shard", "0/2"), "--output is needed"),
         (("--merge", tmp_path, "--update", out), "leave --update out"),
     ):

@@ -269,7 +269,8 @@ def test_an_unlabelled_folder_trains_without_scores(tmp_path, cifar):
         *("--width", "8", "--epochs", "2", "--batch-size", "16", "--clusters", "3"),
     )
     assert code == 0, err
-    assert "No scores: no labels" in out
+    assert "No scores: the images have no labels." in out
+    assert f"Next: python -m pipelines.report {path}" in out
     summary = json.loads((path / "summary.json").read_text())
     assert summary["knn_top1"] is None and summary["nmi"] is None
     assert cueco_tf.load_encoder(path).predict(cifar.train.images[:2], verbose=0).shape == (2, 64)

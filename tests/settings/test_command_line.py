@@ -7,12 +7,14 @@ import typing
 
 import pytest
 
+from cueco_tf.process import fail, suggest
 from cueco_tf.settings.command_line import build_parser, parse, to_arguments
 from cueco_tf.settings.fields import ConfigError, settings_of
 from cueco_tf.settings.methods import METHODS
+from cueco_tf.settings.parser import as_typed
 from cueco_tf.settings.run import RunConfig
 
-PLACES = {"data_dir", "distribute", "run_dir", "resume"}
+PLACES = {"data_dir", "distribute", "run_dir", "resume", "log"}
 FILLED_IN = {"train_images", "num_classes", "fingerprint", "start"}
 # One value for each field that is neither its default nor a preset.
 OTHERS = {
@@ -229,3 +231,35 @@ def test_settings_import_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_commands_are_called_as_they_were_typed(monkeypatch, capsys):
+    text = "Then: python -m pipelines.report RUN, python -m cueco_tf.train --help"
+    assert as_typed(text) == text
+    monkeypatch.setattr(sys, "argv", ["/opt/bin/cueco-export", "RUN"])
+    assert as_typed(text) == "Then: cueco-report RUN, cueco-train --help"
+    assert fail("Finish it: python -m cueco_tf.train --resume") == 2
+    suggest("python -m pipelines.report a", "python -m pipelines.export a")
+    printed = capsys.readouterr()
+    assert printed.err == "error: Finish it: cueco-train --resume\n"
+    assert printed.out == "Next: cueco-report a\n      cueco-export a\n"
+    help_ = build_parser().format_help()
+    assert "python -m" not in help_ and "  cueco-train --dataset digits" in help_
+
+
+@pytest.mark.parametrize(
+    "option, value, meant",
+    [
+        ("dataset", "cifar-100", "cifar100"),
+        ("dataset", "Digits", "digits"),
+        ("method", "mocov2", "moco_v2"),
+        ("encoder", "resnet81", "resnet18"),
+        ("precision", "float_32", "float32"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_nearest(option, value, meant):
+    with pytest.raises(ConfigError, match=rf"Received: '{value}'\. Did you mean {meant}\?"):
+        RunConfig.for_dataset(**{"dataset": "digits", option: value})
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.for_dataset(**{"dataset": "digits", option: "zzz"})
+    assert "Did you mean" not in str(caught.value)

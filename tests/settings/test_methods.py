@@ -70,3 +70,14 @@ def test_what_cueco_writes_and_prints_an_epoch():
         ("dead", "dead_clusters", ".0f"),
         ("re-seeded", "reseeded_clusters", ".0f"),
     ]
+
+
+def test_a_loss_that_rises_with_the_pull_is_explained_once():
+    settings = RunConfig.for_dataset("cifar100", epochs=10).settings
+    notes = {epoch: settings.note(epoch, 10) for epoch in range(1, 11)}
+    assert [epoch for epoch, note in notes.items() if note] == [3]
+    assert "weight that rises over 7 epochs: the loss may rise" in notes[3]
+    at_once = RunConfig.for_dataset("digits", epochs=20, warmup_epochs=0).settings
+    assert "rises over" not in at_once.note(1, 20) and at_once.note(2, 20) is None
+    alone = RunConfig.for_dataset("digits", epochs=20, loss_weights=(1, 0, 0)).settings
+    assert not any(alone.note(epoch, 20) for epoch in range(1, 21))
