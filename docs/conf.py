@@ -21,13 +21,14 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx.ext.intersphinx",
-    "myst_parser",
+    "myst_nb",
 ]
 exclude_patterns = ["_build"]
 default_role = "code"
 html_theme = "furo"
 html_title = f"cueco_tf {version}"
 html_show_sourcelink = False
+nb_execution_mode = "off"  # `make notebooks` runs them, and they keep what they showed
 myst_enable_extensions = ["colon_fence", "linkify"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"

@@ -1,11 +1,13 @@
 """The documentation builds without a warning, and what it shows runs as it is printed."""
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -13,6 +15,8 @@ PAGES = [
     ROOT / "docs" / f"{name}.md"
     for name in ("getting-started", "data", "keras", "evaluation", "runs")
 ]
+
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 
 def test_it_builds_without_a_warning(tmp_path):
@@ -36,6 +40,22 @@ def test_it_builds_without_a_warning(tmp_path):
         assert f'id="{name}"' in reference
     commands = (tmp_path / "command-line.html").read_text()
     assert "python -m pipelines.embed" in commands and "--predictor-dim" in commands
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebooks_outputs_are_of_its_cells(path):
+    spec = importlib.util.spec_from_file_location("execute", path.parent / "execute.py")
+    execute = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(execute)
+    notebook = nbformat.read(path, nbformat.NO_CONVERT)
+    again = "its cells have changed: make notebooks"
+    assert notebook.metadata["sources"] == execute.sources_of(notebook), again
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert outputs and not any(output.output_type == "error" for output in outputs)
+    assert path.stat().st_size < 1_000_000
+    assert "/tmp/" not in path.read_text() and "/home/" not in path.read_text()
 
 
 @pytest.mark.slow

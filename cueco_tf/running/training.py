@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import shlex
 import signal
-import warnings
+import sys
 
 from cueco_tf import data
 from cueco_tf.distributed.replicas import own_part, share_out
@@ -180,14 +180,11 @@ def _introduce(config, images, scored, model, folder):
         f"head {head:,}; {config.epochs} epochs of {config.steps_per_epoch} steps, from step "
         f"{int(model.step.numpy())}\nRun folder: {folder.path}"
     )
-    batch = f"--batch-size {config.batch_size}"
+    batch = f"warning: --batch-size {config.batch_size}"
     if config.batch_size > len(images.train):
-        warnings.warn(f"{batch} is more than the training images: take fewer.", stacklevel=2)
+        print(f"{batch} is more than the training images: take fewer.", file=sys.stderr)
     if config.batch_size == 1:
-        text = (
-            f"{batch} leaves BatchNormalization one image: features become poor. Take 32 or more."
-        )
-        warnings.warn(text, stacklevel=2)
+        print(f"{batch} leaves BatchNormalization one image: take 32 or more.", file=sys.stderr)
 
 
 def _fit(model, config, split, callbacks):

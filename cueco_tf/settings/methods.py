@@ -225,7 +225,8 @@ class CueCoSettings(MethodSettings):
         """As `MethodSettings.note`: once the clusters begin to pull, the loss may rise."""
         warmup = 0.3 * epochs if self.warmup_epochs is None else self.warmup_epochs
         left = epochs - warmup if self.ramp_epochs is None else self.ramp_epochs
-        if not any(self.loss_weights[1:]) or epoch != max(1, math.ceil(warmup)):
+        begins = epoch == max(1, math.ceil(warmup)) and epoch < epochs
+        if not any(self.loss_weights[1:]) or not begins:
             return None
         rising = f", with a weight that rises over {left:g} epochs" if left else ""
         return f"The clusters pull from here on (L2, L3){rising}: the loss may rise with it."

@@ -266,9 +266,10 @@ def test_an_unlabelled_folder_trains_without_scores(tmp_path, cifar):
     path = tmp_path / "run"
     code, out, err = run(
         *("--dataset", f"folder:{photos}", "--run-dir", path, "--encoder", "resnet10"),
-        *("--width", "8", "--epochs", "2", "--batch-size", "16", "--clusters", "3"),
+        *("--width", "8", "--epochs", "2", "--batch-size", "64", "--clusters", "3"),
     )
     assert code == 0, err
+    assert "warning: --batch-size 64 is more than the training images" in err
     assert "No scores: the images have no labels." in out
     assert f"Next: python -m pipelines.report {path}" in out
     summary = json.loads((path / "summary.json").read_text())

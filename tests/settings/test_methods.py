@@ -79,5 +79,6 @@ def test_a_loss_that_rises_with_the_pull_is_explained_once():
     assert "weight that rises over 7 epochs: the loss may rise" in notes[3]
     at_once = RunConfig.for_dataset("digits", epochs=20, warmup_epochs=0).settings
     assert "rises over" not in at_once.note(1, 20) and at_once.note(2, 20) is None
+    assert RunConfig.for_dataset("digits", epochs=1).settings.note(1, 1) is None  # it is over
     alone = RunConfig.for_dataset("digits", epochs=20, loss_weights=(1, 0, 0)).settings
     assert not any(alone.note(epoch, 20) for epoch in range(1, 21))
