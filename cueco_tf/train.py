@@ -22,7 +22,7 @@ from cueco_tf.running.checkpoints import CheckpointError, find
 from cueco_tf.running.loggers import check_loggers
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.running.starting import check_sources
-from cueco_tf.settings.choices import PLACED
+from cueco_tf.settings.choices import folder_name, is_path
 from cueco_tf.settings.command_line import parse
 from cueco_tf.settings.config_file import from_dict, to_dict
 from cueco_tf.settings.fields import ConfigError
@@ -134,7 +134,7 @@ def _requested(options, run_dir, data_dir, distribute, cache, resume, log, stop)
     given = {name: value for name, value in options.items() if value is not None}
     if "dataset" not in given and not run_dir:
         raise RunError("--dataset is required. Try: --dataset digits")
-    folder = RunFolder(Path(run_dir or Path("runs", _slug(given["dataset"]))))
+    folder = RunFolder(Path(run_dir or Path("runs", folder_name(given["dataset"]))))
     log = [log] if isinstance(log, str) else list(log)
     check_loggers(log)
     return _Request(given, folder, data_dir, distribute, cache, resume, log, stop)
@@ -206,7 +206,7 @@ def _begin(request, held):
 def _configure(request):
     """The configuration to train, or None when the run is finished already."""
     folder, given = request.folder, request.given
-    if not _is_path(str(folder.path)):
+    if not is_path(str(folder.path)):
         raise RunError(f"--run-dir should be a path in UTF-8. Received: {str(folder.path)!r}")
     if request.resume and folder.config.exists():
         saved = folder.read_config()
@@ -221,13 +221,6 @@ def _configure(request):
     check_sources(config)
     folder.check_unused()
     return config
-
-
-def _is_path(text):
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False
 
 
 def _begin_together(workers, request, held):
@@ -246,13 +239,6 @@ def _finished(folder):
     print(f"The run in {folder.path} is finished.\n\n{score_table(folder.read_summary())}")
     suggest(f"python -m pipelines.report {shlex.quote(str(folder.path))}")
     return 0
-
-
-def _slug(dataset):
-    """A folder name for a data set: `folder:a/b` gives `a-b`."""
-    kind, _, rest = dataset.partition(":")
-    name = rest if kind in PLACED else dataset
-    return "".join(c if c.isalnum() else "-" for c in name).strip("-") or "run"
 
 
 if __name__ == "__main__":

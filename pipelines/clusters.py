@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 from cueco_tf.clustering.rule import RULE
-from cueco_tf.ownership import check_free, own
+from cueco_tf.ownership import own
 from cueco_tf.process import command, fail, suggest, twin
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.storage import new_folder
-from pipelines.command import UsageError, add_data_dir, check_parent, options_of, parser_of, reason
+from pipelines.command import add_data_dir, options_of, parser_of, reason
+from pipelines.grouping.checks import check_options
+from pipelines.grouping.methods import is_run
 from pipelines.results.read_back import Clusters
 
 _DESCRIPTION = """\
@@ -101,7 +103,7 @@ def main(argv=None):
         return fail(f"stopped; {options.output} is as it was.", 130)
     print(f"Look at {page} ({page.stat().st_size / 1e6:.1f} MB)")
     source, folder = (shlex.quote(str(path)) for path in (options.source, options.output))
-    if options.source.is_dir():
+    if is_run(options.source):
         suggest(f"python -m pipelines.export {source} --clusters {folder}")
     else:
         suggest(f"python -m pipelines.search {source} --cluster 0 --clusters {folder}")
@@ -130,68 +132,10 @@ def _sort(options):
     """Makes the folder of clusters, and returns it."""
     name = options.source if options.source.name not in ("", "..") else options.source.resolve()
     options.output = options.output or name.with_name(f"{name.stem}-clusters")
-    _check_options(options)
+    check_options(options)
     with own(options.output):
         _run(options)
     return Clusters(options.output)
-
-
-def _check_options(options):
-    """Raises UsageError for values that cannot work, before anything is read; `method` becomes
-    one."""
-    from pipelines.grouping.methods import is_run, method_of
-
-    options.count = _number("--count", options.count, int, "a number of at least 1", 1, None)
-    if options.method == "head" and options.count == 1:
-        raise UsageError("--method head needs a --count of at least 2. Received: 1")
-    options.other = _number("--other", options.other, float, "a similarity in [-1, 1]", -1, 1)
-    if not options.source.exists():
-        raise UsageError(
-            f"There is no {options.source}. Make a file of embeddings: python -m pipelines.embed "
-            f"EXPORT IMAGES --output embeddings.npz"
-        )
-    if options.with_embeddings and not importlib.util.find_spec("pyarrow"):
-        raise UsageError("--with-embeddings, in points.parquet, needs pyarrow: pip install pyarrow")
-    output = options.output
-    check_parent("--output", output)
-    if output.exists() and not (options.overwrite and (output / "clusters.json").is_file()):
-        kind = "and is no folder of clusters" if options.overwrite else "or add --overwrite"
-        raise UsageError(f"{output} exists. Choose another --output, {kind}.")
-    for option, folder in (("--copy-to", options.copy_to), ("--link-to", options.link_to)):
-        if folder is not None and folder.exists():  # never overwritten: it may hold anything
-            raise UsageError(f"{folder} exists. Choose a new folder for {option}.")
-        if folder is not None:
-            check_parent(option, folder)
-            check_free(folder)
-    options.method = method_of(options)
-    if is_run(options.source):
-        _check_run(options)
-
-
-def _check_run(options):
-    """Raises UsageError or RunError for what a run cannot give, before TensorFlow is imported."""
-    from cueco_tf.running.run_folder import RunFolder
-    from pipelines.grouping.grouping import check_count
-
-    if options.copy_to or options.link_to:
-        raise UsageError(
-            "Only images that are files, or rows of an .npy array, can be sorted into folders: "
-            "embed those (python -m pipelines.embed) and give the file in place of the run."
-        )
-    check_count(options.source, RunFolder(options.source).read_config().train_images, options.count)
-
-
-def _number(option, text, kind, wanted, least, most):
-    """The number of an option; None and `auto` stay what they are."""
-    if text in (None, "auto"):
-        return text
-    try:
-        value = kind(str(text))
-    except ValueError:
-        value = None
-    if value is None or not value >= least or (most is not None and value > most):
-        raise UsageError(f"{option} should be {wanted}, or auto. Received: {text}")
-    return value
 
 
 def _run(options):

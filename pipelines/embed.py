@@ -9,7 +9,8 @@ from cueco_tf.export.reading import ExportError, read_export
 from cueco_tf.ownership import InUseError
 from cueco_tf.process import command, fail, suggest, twin
 from pipelines.command import UsageError, options_of, reason
-from pipelines.embedding.options import build_parser, check_options
+from pipelines.embedding.checks import check_options
+from pipelines.embedding.options import build_parser
 from pipelines.results.read_back import Embeddings
 
 

@@ -55,3 +55,18 @@ def folders_in(text):
     if whole.is_dir() or "," not in text:
         return (whole,)
     return tuple(Path(part).expanduser() for part in text.split(",") if part) or (whole,)
+
+
+def folder_name(dataset):
+    """A name for the folder of a run on a data set: `folder:a/b` gives `a-b`."""
+    kind, _, rest = dataset.partition(":")
+    name = rest if kind in PLACED else dataset
+    return "".join(c if c.isalnum() else "-" for c in name).strip("-") or "run"
+
+
+def is_path(text):
+    """Whether a text can name a file."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
