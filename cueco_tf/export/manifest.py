@@ -67,7 +67,8 @@ def describe(run, run_path, name, precision, crop, opset, machine, rule=None):
 
 
 def _run(path, config):
-    encoder = sha256(RunFolder(Path(path)).encoder)
+    encoder = RunFolder(Path(path)).encoder  # which a run that is not finished has not yet
+    encoder = sha256(encoder) if encoder.is_file() else None
     return {"name": Path(path).resolve().name, "encoder": encoder, "config": to_dict(config)}
 
 

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cueco_tf.embedding.embeddings_file import read_file
-from cueco_tf.embedding.work import side_file
 from pipelines.results.page import Page
 
 
@@ -30,6 +28,8 @@ class Embeddings:
 
     @functools.cached_property
     def _columns(self):
+        from cueco_tf.embedding.embeddings_file import read_file
+
         return read_file(self.path)[0]
 
     @property
@@ -55,6 +55,8 @@ class Embeddings:
     @property
     def skipped(self):
         """Images without a row: a list of `(name, reason)`."""
+        from cueco_tf.embedding.work import side_file
+
         listed = side_file(self.path)
         if not listed.is_file():
             return []
@@ -82,8 +84,8 @@ class Clusters(_Folder):
 
     @functools.cached_property
     def table(self):
-        """clusters.csv or .parquet, `{column: (n,) array}`, a row an image in the source's order;
-        the values of the first are texts."""
+        """clusters.csv or .parquet as a dict of `(n,)` arrays by column, a row an image in the
+        source's order; the values of the first are texts."""
         if (self.path / "clusters.parquet").is_file():
             from pyarrow import parquet
 
