@@ -10,11 +10,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from cueco_tf.data.columns import ListingError
 from cueco_tf.data.members import Member, state
 from cueco_tf.ownership import own
+from cueco_tf.progress import tqdm
 from cueco_tf.storage import new_folder
 
 _BYTES, _ENDS = "images.bin", "ends.npy"

@@ -9,14 +9,13 @@ import json
 import tarfile
 from pathlib import Path
 
-from tqdm import tqdm
-
 from cueco_tf.data.columns import Listing, ListingError, label_column, split_column
 from cueco_tf.data.formats import suffixes
 from cueco_tf.data.members import Member, state
 from cueco_tf.data.patterns import files_of, split_of
 from cueco_tf.data.taken import as_array
 from cueco_tf.data.tally import Left, printable
+from cueco_tf.progress import tqdm
 
 _LABELS = ("cls", "json", "txt")  # the first that says one counts
 _LARGEST_LABEL = 2**20  # bytes

@@ -11,11 +11,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from cueco_tf.embedding.shards import Shard
 from cueco_tf.embedding.work import Embedded, embed_shard
 from cueco_tf.export.reading import read_export
+from cueco_tf.progress import tqdm
 
 _LEAST_SHARDS, _IMAGES = 16, 100_000  # of a shard
 
