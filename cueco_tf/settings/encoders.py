@@ -55,8 +55,9 @@ def _broken_weights(value, others):
 
 
 def _broken_freeze(value, others):
-    if not 0 <= value <= others["epochs"]:
-        return f"in [0, epochs={others['epochs']}]"
+    epochs = others["epochs"]
+    if value < 0 or (epochs is not None and value > epochs):
+        return "at least 0" if epochs is None else f"in [0, epochs={epochs}]"
     if value and not begins_elsewhere(others["encoder"], others["weights"]):
         return "0 for an encoder that begins at random: give it --weights"
     return None

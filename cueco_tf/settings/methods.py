@@ -8,6 +8,7 @@ import math
 from typing import ClassVar
 
 from cueco_tf.settings.fields import ConfigError, check, convert, setting, settings_of
+from cueco_tf.settings.presets import LARGEST_BATCH
 from cueco_tf.settings.rules import (
     LARGEST,
     TEMPERATURE,
@@ -392,7 +393,7 @@ def _enough_for_all(prototypes, others):
     """Balancing gives each prototype as many images, of the batch and of the queue."""
     if "batch_size" not in others:
         return None
-    most = others["batch_size"] + others["queue_size"]
+    most = (others["batch_size"] or LARGEST_BATCH) + others["queue_size"]
     return None if prototypes <= most else f"at most batch_size + queue_size={most}"
 
 

@@ -64,7 +64,7 @@ def between(low, high, ends="[]"):
     """
 
     def broken(value, others):
-        if isinstance(high, str) and high not in others:
+        if isinstance(high, str) and others.get(high) is None:
             most, words = sys.float_info.max, f"at least {low}"
         elif isinstance(high, str):
             most = others[high]

@@ -9,7 +9,7 @@ from cueco_tf.settings import encoders
 from cueco_tf.settings.choices import LISTINGS, dataset_named
 from cueco_tf.settings.fields import ConfigError, check, convert, options_of
 from cueco_tf.settings.methods import class_of
-from cueco_tf.settings.presets import PRESETS
+from cueco_tf.settings.presets import LARGEST_BATCH, PRESETS, RATE, by_size
 from cueco_tf.settings.run_fields import RunFields
 
 _WIDTH = 64  # of a ResNet, as published
@@ -45,7 +45,7 @@ class RunConfig(RunFields):
             raise ConfigError("depth", "8: published sets have no more", self.depth)
         if self.width is not None and not encoders.is_resnet(self.encoder):
             raise ConfigError("width", "left out: it is of the ResNets", self.width)
-        if self.batch_size < kind.least_batch:
+        if self.batch_size is not None and self.batch_size < kind.least_batch:
             rule = f"at least {kind.least_batch}: {kind.title} compares the images of a batch"
             raise ConfigError("batch_size", rule, self.batch_size)
         check(settings, known)
@@ -100,8 +100,13 @@ class RunConfig(RunFields):
         """
         channels = self.channels or channels
         in_colour = channels == 3
+        batch_size, epochs = by_size(train_images)
+        batch_size = self.batch_size or batch_size
         return dataclasses.replace(
             self,
+            batch_size=batch_size,
+            epochs=self.epochs or epochs,
+            learning_rate=self.learning_rate or RATE * batch_size / LARGEST_BATCH,
             channels=channels,
             depth=self.depth or depth,
             jitter=self.jitter if in_colour else (*self.jitter[:2], 0.0, 0.0),

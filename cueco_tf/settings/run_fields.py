@@ -4,20 +4,11 @@ import dataclasses
 import functools
 import math
 
-from cueco_tf.settings.choices import (
-    DATASETS,
-    DEPTHS,
-    ENCODERS,
-    LABELS,
-    MOST_CHANNELS,
-    OPTIMIZERS,
-    PLACED,
-    PRECISIONS,
-)
+from cueco_tf.settings import choices
 from cueco_tf.settings.encoders import ENCODER, FREEZE_EPOCHS, NO_WEIGHTS, WEIGHTS
 from cueco_tf.settings.fields import setting
 from cueco_tf.settings.methods import METHODS, MethodSettings
-from cueco_tf.settings.presets import PRESETS
+from cueco_tf.settings.presets import LARGEST_BATCH, RATE, names_a_dataset
 from cueco_tf.settings.rules import (
     LARGEST,
     POSITIVE,
@@ -37,13 +28,6 @@ _data, _network, _training, _views, _devices = (
 )
 
 
-def _names_a_dataset(value):
-    kind, _, rest = value.partition(":")
-    if kind == "array" and not rest.lower().endswith((".npy", ".npz")):
-        return False
-    return kind in PRESETS and bool(rest) == (kind in PLACED)
-
-
 @dataclasses.dataclass(frozen=True)
 class RunFields:
     """The settings of every run; field names are those of the command line.
@@ -58,7 +42,7 @@ class RunFields:
 
     dataset: str = _data(
         dataclasses.MISSING,
-        rule(_names_a_dataset, f"one of {', '.join(DATASETS)}, or a path that is there"),
+        rule(names_a_dataset, f"one of {', '.join(choices.DATASETS)}, or a path that is there"),
         "digits, cifar10, cifar100, imagenet100, folder:PATH (images at any depth; one sub-folder "
         "a class counts as labels; several have commas between them), list:FILE (a path a line, or "
         "CSV with the columns path and, if there are any, label and split), parquet:GLOB (image "
@@ -76,7 +60,7 @@ class RunFields:
     encoder: str = _network(
         "resnet18",
         ENCODER,
-        f"{', '.join(ENCODERS)}; keras:NAME, a network of keras.applications such as "
+        f"{', '.join(choices.ENCODERS)}; keras:NAME, a network of keras.applications such as "
         "keras:MobileNetV3Small; file:PATH.keras, your own, from pixels 0 to 255 to features; "
         "python:MODULE:FUNCTION, which gets the image size and returns one",
     )
@@ -103,7 +87,7 @@ class RunFields:
     )
     labels: str | None = _data(
         None,
-        one_of(*LABELS),
+        one_of(*choices.LABELS),
         "folders: the sub-folders of folder:PATH are classes, whatever their names; none: they "
         "mean nothing, and all images are taken",
         metavar="HOW",
@@ -119,15 +103,15 @@ class RunFields:
     )
     channels: int | None = _data(
         None,
-        between(1, MOST_CHANNELS),
-        f"numbers of a pixel, 1 to {MOST_CHANNELS}: 1 makes gray of colours, 2 and 4 keep opacity; "
+        between(1, choices.MOST_CHANNELS),
+        f"numbers of a pixel, 1 to {choices.MOST_CHANNELS}: 1 makes gray of colours, 2 and 4 keep opacity; "
         "pages of a TIFF and the last axis of arrays have to be as many",
         unset="3 for gray and colours, else what the images have",
         resolved=True,
     )
     depth: int | None = _data(
         None,
-        one_of(*DEPTHS),
+        one_of(*choices.DEPTHS),
         "bits of such a number: 8, or 16, which keeps those of files and floating-point numbers",
         metavar="BITS",
         unset="16 where most images have more than 8",
@@ -138,22 +122,36 @@ class RunFields:
         POSITIVE & at_most(LARGEST),
         "larger image files are left out: they may be an attack on memory",
     )
-    epochs: int = _training(200, count(1), "passes over the training images")
+    epochs: int | None = _training(
+        None,
+        count(1),
+        "passes over the training images",
+        unset="200, of fewer than 3,000 images up to 800",
+        resolved=True,
+    )
     freeze_epochs: int = _training(
         0,
         FREEZE_EPOCHS,
         "epochs at the beginning in which the encoder stays as it is and its head alone learns",
     )
-    batch_size: int = _training(256, count(1), "images a step, on all devices together")
+    batch_size: int | None = _training(
+        None,
+        count(1),
+        "images a step, on all devices together",
+        unset="256, of fewer than 4,096 images 128 or 64",
+        resolved=True,
+    )
     optimizer: str = _training(
         "sgd",
-        one_of(*OPTIMIZERS),
+        one_of(*choices.OPTIMIZERS),
         "sgd, or lars, which keeps each step in proportion to the weights that it changes",
     )
-    learning_rate: float = _training(  # against 0.12: k-NN +1.2, NMI +0.5, at this batch size
-        0.4,
+    learning_rate: float | None = _training(
+        None,
         POSITIVE & at_most(LARGEST),
         "the highest rate: a linear rise, then a cosine to 0",
+        unset=f"{RATE} for {LARGEST_BATCH} images a batch, in proportion",
+        resolved=True,
     )
     momentum: float = _training(0.9, between(0, 1, "[)"), "of the optimizer, in [0, 1)")
     weight_decay: float = _training(
@@ -217,7 +215,7 @@ class RunFields:
     )
     eval_dataset: str | None = _data(
         None,
-        rule(_names_a_dataset, f"one of {', '.join(DATASETS)}"),
+        rule(names_a_dataset, f"one of {', '.join(choices.DATASETS)}"),
         "a labelled set to score on where --dataset has no labels; never trained on",
         metavar="NAME",
         unset="the labelled test images of --dataset",
@@ -225,7 +223,7 @@ class RunFields:
     # On an H200, ResNet-18: 37,000 images/s in mixed_bfloat16, 27,600 in float32 with TF32.
     precision: str | None = _training(
         None,
-        one_of(*PRECISIONS),
+        one_of(*choices.PRECISIONS),
         "float32, mixed_bfloat16 or mixed_float16: of activations and gradients; weights and all "
         "other state stay float32",
         unset="mixed_bfloat16 on GPUs, else float32",

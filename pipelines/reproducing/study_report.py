@@ -69,7 +69,7 @@ def _markdown(trials, groups, name):
     lines = [
         f"# Study {name}",
         "",
-        f"{config.dataset}, {config.network}, {config.epochs} epochs; "
+        f"{config.dataset}, {config.network}, {config.epochs or 'as many as suit it'} epochs; "
         f"{len(done)} of {len(trials)} runs done, {sum(map(_hours, trials)):.1f} hours of "
         f"training. Scores on {scored}, in %; mean ± standard deviation where there are several "
         f"seeds, and in brackets the difference from the first row, seed by seed.",

@@ -112,7 +112,7 @@ def test_an_image_that_goes_while_training_is_named_and_can_come_back(photos, tm
     folder = RunFolder(tmp_path / "run")
     process = train(
         *("--dataset", f"folder:{photos}", "--encoder", "resnet10", "--width", 8, "--epochs", 8),
-        *("--batch-size", 12, "--queue-size", 24, "--run-dir", folder.path),
+        *("--batch-size", 12, "--queue-size", 24, "--run-dir", folder.path, "--cache", "none"),
     )
     while not checkpoints.find(folder.checkpoints):
         assert process.poll() is None, process.stderr.read()

@@ -14,7 +14,7 @@ from cueco_tf.settings.methods import METHODS
 from cueco_tf.settings.parser import as_typed
 from cueco_tf.settings.run import RunConfig
 
-PLACES = {"data_dir", "distribute", "run_dir", "resume", "log"}
+PLACES = {"data_dir", "cache", "distribute", "run_dir", "resume", "log"}
 FILLED_IN = {"train_images", "num_classes", "fingerprint", "start"}
 # One value for each field that is neither its default nor a preset.
 OTHERS = {
@@ -143,7 +143,7 @@ def test_the_help_shows_defaults_and_where_presets_differ(capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert stop.value.code == 0
     for text in (
-        "(default: 200; digits: 100)",
+        "(default: 200, of fewer than 3,000 images up to 800; digits: 100)",
         "(default: 1 3 0.02; digits: 1 0.3 0.3)",
         "(default: the native size; digits: 16; imagenet100: 224)",
         "(default: no)",

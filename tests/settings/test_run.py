@@ -190,7 +190,7 @@ def test_queues_are_cut_to_the_number_of_images():
 
 def test_recipes_hold_for_sets_of_the_user_s_own_too():
     byol = RunConfig.for_dataset("folder:x", "byol", learning_rate=0.5)
-    assert (byol.optimizer, byol.learning_rate, byol.epochs) == ("lars", 0.5, 200)
+    assert (byol.optimizer, byol.learning_rate, byol.epochs) == ("lars", 0.5, None)
     large = RunConfig.for_dataset("imagenet100", "byol")
     assert (large.image_size, large.first_blur, large.blur) == (224, 1.0, 0.1)
     assert (large.learning_rate, large.settings.predictor_dim, large.epochs) == (0.5, 8192, 400)
@@ -214,3 +214,23 @@ def test_differences_name_plain_fields_of_run_and_method():
     other = config.replace(epochs=7, temperature=0.5)
     assert config.differences(config) == {}
     assert config.differences(other) == {"epochs": (100, 7), "temperature": (0.2, 0.5)}
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "epochs", "rate"),
+    [
+        (20, 20, 800, 0.03125),
+        (300, 64, 800, 0.1),
+        (1500, 64, 400, 0.1),
+        (3000, 128, 200, 0.2),
+        (4096, 256, 200, 0.4),
+        (1_300_000, 256, 200, 0.4),
+    ],
+)
+def test_batches_epochs_and_rate_suit_the_number_of_images(images, batch_size, epochs, rate):
+    config = RunConfig.for_dataset("folder:x").resolve(images, 32, None)
+    assert (config.batch_size, config.epochs, config.learning_rate) == (batch_size, epochs, rate)
+    given = RunConfig.for_dataset("folder:x", batch_size=512, epochs=3).resolve(images, 32, None)
+    assert (given.batch_size, given.epochs, given.learning_rate) == (512, 3, 0.8)
+    digits = RunConfig.for_dataset("digits").resolve(images, 32, None)
+    assert (digits.batch_size, digits.epochs, digits.learning_rate) == (128, 100, 0.12)
