@@ -104,8 +104,8 @@ class RunFields:
     channels: int | None = _data(
         None,
         between(1, choices.MOST_CHANNELS),
-        f"numbers of a pixel, 1 to {choices.MOST_CHANNELS}: 1 makes gray of colours, 2 and 4 keep opacity; "
-        "pages of a TIFF and the last axis of arrays have to be as many",
+        f"numbers of a pixel, 1 to {choices.MOST_CHANNELS}: 1 makes gray of colours, 2 and 4 keep "
+        "opacity; pages of a TIFF and the last axis of arrays have to be as many",
         unset="3 for gray and colours, else what the images have",
         resolved=True,
     )

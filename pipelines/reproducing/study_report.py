@@ -66,10 +66,11 @@ def _markdown(trials, groups, name):
     config = trials[0].config
     share = config.holdout
     scored = f"a held-out {share:.0%} of the training split" if share else "the test split"
+    epochs = f"{config.epochs} epochs" if config.epochs else "the epochs that suit its size"
     lines = [
         f"# Study {name}",
         "",
-        f"{config.dataset}, {config.network}, {config.epochs or 'as many as suit it'} epochs; "
+        f"{config.dataset}, {config.network}, {epochs}; "
         f"{len(done)} of {len(trials)} runs done, {sum(map(_hours, trials)):.1f} hours of "
         f"training. Scores on {scored}, in %; mean ± standard deviation where there are several "
         f"seeds, and in brackets the difference from the first row, seed by seed.",
