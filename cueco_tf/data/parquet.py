@@ -5,6 +5,7 @@ import functools
 import json
 from typing import NamedTuple
 
+from cueco_tf.data import remote
 from cueco_tf.data.columns import (
     Listing,
     ListingError,
@@ -122,8 +123,11 @@ def _opened(file):
         ) from error
     try:
         # Not a whole row group at once: some files are one.
-        with pyarrow.parquet.ParquetFile(file, buffer_size=2**20, pre_buffer=False) as opened:
-            yield opened
+        how = dict(buffer_size=2**20, pre_buffer=False)
+        with contextlib.ExitStack() as held:
+            far = remote.is_remote(file)
+            source = held.enter_context(remote.opened(file)) if far else file
+            yield held.enter_context(pyarrow.parquet.ParquetFile(source, **how))
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise ListingError(f"{file} cannot be read as Parquet: {reason}") from error

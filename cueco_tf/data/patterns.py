@@ -4,6 +4,7 @@ import glob
 import re
 from pathlib import Path
 
+from cueco_tf.data import remote
 from cueco_tf.data.columns import ListingError
 from cueco_tf.data.layout import TEST, TRAIN
 
@@ -13,7 +14,7 @@ def files_of(pattern, kind, suffix):
 
     Args:
         pattern: of `glob`, with `**` for any folders; or a file; or a folder, for all files of the
-            suffix in it and below.
+            suffix in it and below; of Parquet also as a URL (`remote`).
         kind: what stands before it, for the refusal.
         suffix: of such files.
 
@@ -23,18 +24,26 @@ def files_of(pattern, kind, suffix):
     Raises:
         ListingError: where there is none.
     """
-    path = Path(pattern).expanduser()
-    if path.is_file():
-        return [str(path)]
-    # Unlike `Path.glob`, this takes an absolute pattern.
-    found = path.rglob(f"*{suffix}") if path.is_dir() else glob.iglob(str(path), recursive=True)  # noqa: PTH207
-    files = sorted(str(each) for each in found if Path(each).is_file())
+    if remote.is_remote(pattern):
+        if kind != "parquet":
+            raise ListingError(f"{pattern} is a URL, and of these Parquet alone is read: copy it.")
+        files = remote.matches(pattern, suffix)
+    else:
+        files = _local(Path(pattern).expanduser(), suffix)
     if not files:
         raise ListingError(
             f"No file matches {pattern}. Give one, or a folder, or a pattern in quotes: "
             f"{kind}:'DIR/*{suffix}'."
         )
     return files
+
+
+def _local(path, suffix):
+    if path.is_file():
+        return [str(path)]
+    # Unlike `Path.glob`, this takes an absolute pattern.
+    found = path.rglob(f"*{suffix}") if path.is_dir() else glob.iglob(str(path), recursive=True)  # noqa: PTH207
+    return sorted(str(each) for each in found if Path(each).is_file())
 
 
 def split_of(file):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cueco_tf.data import remote
 from cueco_tf.data.columns import ListingError
 from cueco_tf.data.members import Member, state
 from cueco_tf.ownership import own
@@ -52,7 +53,8 @@ def spooled(file, column, images, count, size, data_dir=None):
         ListingError: for a disk that has no room, a copy that is damaged or, without `images`, not
             there.
     """
-    known = (Path(file).name, *state(file), column, count)
+    told = remote.state_of(file) if remote.is_remote(file) else state(file)
+    known = (Path(file).name, *told, column, count)
     folder = spool_folder(data_dir) / hashlib.sha256(repr(known).encode()).hexdigest()[:16]
     try:
         if not folder.exists() and images is not None:

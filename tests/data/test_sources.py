@@ -20,6 +20,7 @@ from PIL import Image
 from cueco_tf import TwoViews, data, train
 from cueco_tf.data import spool
 from cueco_tf.data.columns import lay_out
+from cueco_tf.data.listings import image_named
 from cueco_tf.data.presence import MissingError, check_there
 from cueco_tf.data.scan import find
 from cueco_tf.data.splits import DataError
@@ -112,6 +113,33 @@ def places(pictures, tmp_path, monkeypatch):
         "parquet": f"parquet:{tmp_path / '*.parquet'}",
         "tar": f"tar:{tmp_path / 'part-*.tar'}",
     }
+
+
+def test_parquet_in_an_object_store_is_read_by_its_url(places, tmp_path):
+    """In fsspec's store in memory, which is listed, opened and dated as others are."""
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    for file in tmp_path.glob("*.parquet"):
+        store.pipe(f"/bucket/data/{file.name}", file.read_bytes())
+    local = data.load(places["parquet"], image_size=32)
+    for name in ("*.parquet", ""):
+        images = data.load(f"parquet:memory://bucket/data/{name}", image_size=32)
+        own, expected = (next(iter(each.train.plain_batches(48))) for each in (images, local))
+        np.testing.assert_array_equal(own, expected)
+        np.testing.assert_array_equal(images.train.labels, local.train.labels)
+    first = images.train.paths[0]
+    assert str(first).startswith("memory:///bucket/data/part-0.parquet#")
+    copied = image_named(str(first))
+    assert (copied.size, copied.offset) == (first.size, first.offset)
+    store.rm("/bucket", recursive=True)
+    for name, message in (
+        ("parquet:memory://bucket/data/*.parquet", "No file matches memory://bucket"),
+        ("parquet:nowhere://bucket/x.parquet", "cannot be read: Protocol not known: nowhere"),
+        ("tar:memory://bucket/x.tar", "is a URL, and of these Parquet alone is read"),
+    ):
+        with pytest.raises(MissingError, match=message):
+            check_there(name)
 
 
 def batches(images, first_step, count):
