@@ -21,8 +21,9 @@ def batches(paths, recipe, size, batch_size, finished, antialias):
 
     def one(number, path):
         draws = recipe.draws(1, (tf.constant(0, tf.int64), number))
-        boxes, draws = recipe.crop_boxes(draws)[0], draws[0]
         image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
+        height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
+        boxes, draws = recipe.crop_boxes(draws, height / width)[0], draws[0]
         crops = (_means if antialias else _picks)(image, boxes, size)
         if not finished:
             return tf.cast(crops, tf.uint8)

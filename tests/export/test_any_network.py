@@ -32,7 +32,8 @@ def serving(model):
 @pytest.mark.parametrize("name", ["MobileNetV3Small", "EfficientNetV2B0", "ConvNeXtTiny"])
 def test_a_network_of_keras_is_trained_and_its_files_agree(name, images, tmp_path):
     settings = dict(hidden_dim=16, projection_dim=8)
-    config = RunConfig("cifar100", "simclr", settings, f"keras:{name}", batch_size=12, epochs=1)
+    how = dict(batch_size=12, epochs=1, learning_rate=0.4)
+    config = RunConfig("cifar100", "simclr", settings, f"keras:{name}", **how)
     model = build_model(config.resolve(24, SIZE, 100))
     before = model.encoder.get_weights()
     logs = model.train_on_batch(images[:12], return_dict=True)
