@@ -65,6 +65,7 @@ def unlabelled(tmp_path_factory, cifar):
         Image.fromarray(cifar.train.images[i]).save(folder / "photos" / f"{i}.png")
     (folder / "photos" / "phone.NEF").touch()
     options = "--encoder resnet10 --width 16 --epochs 1 --batch-size 16 --clusters 4"
+    options += " --learning-rate 0.4"
     where = ["--dataset", f"folder:{folder / 'photos'}", "--run-dir", str(folder / "run")]
     assert train.main([*where, *options.split()]) == 0
     return folder / "run"
