@@ -38,6 +38,16 @@ def write_atomically(path, write):
         os.close(folder)
 
 
+def disk_of(path):
+    """The folder that a path lies in, or is going to, or while it is not there one above."""
+    return next(folder for folder in Path(path).absolute().parents if folder.exists())
+
+
+def free_space(path):
+    """The bytes that are free on the disk of a path, which need not be there."""
+    return shutil.disk_usage(disk_of(path)).free
+
+
 def sha256(path):
     """The sha256 of a file's content, as hex."""
     with open(path, "rb") as file:

@@ -124,7 +124,8 @@ def _tell(options, done, pace):
     from cueco_tf.embedding.work import side_file
 
     news = f", {done.unchanged:,} of them unchanged" if done and options.update else ""
-    if options.shard is not None or options.engine:
+    in_parts = options.shard is not None or options.engine
+    if in_parts:
         _tell_of_parts(options, done, news)
     else:
         news += f"; {done.gone:,} gone" if news else ""
@@ -132,7 +133,7 @@ def _tell(options, done, pace):
     if pace is not None and pace.images:
         print(pace)
     output = shlex.quote(str(options.output))
-    if options.shard is not None or options.engine:
+    if in_parts:
         there = "" if options.engine else ", with all parts there"
         suggest(f"python -m pipelines.embed --merge {output} --output FILE.npz{there}")
         return 0

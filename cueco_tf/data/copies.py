@@ -114,19 +114,17 @@ def _decide(where, needed):
 
 def _copies(split, where, held):
     """The `Copies` of a split in memory or in a folder; `held` lets go of what they hold."""
-    stores = []
-    for name, shape in zip(("views", "plain"), split.shapes, strict=True):
-        given = len(split), shape, split.reading.dtype
-        if where == MEMORY:
-            stores.append(Memory(*given))
-        else:
-            folder = Path(where).expanduser() / f"{name}-{shape[0]}-{split.identity()[:24]}"
-            try:
-                stores.append(Folder(folder, *given))
-            except InUseError:
-                stores.append(Nowhere())
-                continue
+    each = [(len(split), shape, split.reading.dtype) for shape in split.shapes]
+    if where == MEMORY:
+        return Copies(*(Memory(*given) for given in each))
+    stores, known = [], split.identity()[:24]
+    for name, (count, shape, dtype) in zip(("views", "plain"), each, strict=True):
+        folder = Path(where).expanduser() / f"{name}-{shape[0]}-{known}"
+        try:
+            stores.append(Folder(folder, count, shape, dtype))
             held.callback(stores[-1].close)
+        except InUseError:
+            stores.append(Nowhere())
     return Copies(*stores)
 
 

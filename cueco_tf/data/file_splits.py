@@ -99,7 +99,7 @@ class FileSplit(Split):
         An image that turns out to be unreadable is left out of its batch, with a warning. Of each
         batch only `part` is decoded (see `views`).
         """
-        boxes = np.tile(np.float32([0, 0, 1, 1]), (len(self), 1))
+        boxes = np.broadcast_to(np.float32([0, 0, 1, 1]), (len(self), 4))
         decoder = Decoder(self.paths, boxes, self.copy_size, self.reading, self.copies.views)
         labels = self.labels
         if labels is None:

@@ -4,7 +4,7 @@ import functools
 import re
 from pathlib import Path
 
-from cueco_tf.data import lists, members, parquet, remote, tars
+from cueco_tf.data import lists, parquet, patterns, tars
 
 _IN_ARCHIVE = re.compile(r"(?P<file>.*?\.(?P<kind>tar|parquet))#", re.DOTALL | re.IGNORECASE)
 
@@ -64,8 +64,7 @@ def image_named(name, data_dir=None):
     if not found or Path(name).is_file():
         return name
     file = found["file"]
-    state = remote.state_of(file) if remote.is_remote(file) else members.state(file)
-    return _members(found["kind"].lower(), file, state, data_dir)[name]
+    return _members(found["kind"].lower(), file, patterns.state_of(file), data_dir)[name]
 
 
 @functools.lru_cache(None)

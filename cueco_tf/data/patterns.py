@@ -7,6 +7,7 @@ from pathlib import Path
 from cueco_tf.data import remote
 from cueco_tf.data.columns import ListingError
 from cueco_tf.data.layout import TEST, TRAIN
+from cueco_tf.data.members import state
 
 
 def files_of(pattern, kind, suffix):
@@ -36,6 +37,15 @@ def files_of(pattern, kind, suffix):
             f"{kind}:'DIR/*{suffix}'."
         )
     return files
+
+
+def state_of(file):
+    """The size of such a file in bytes, and a number that is another one when it has been changed.
+
+    Raises:
+        ListingError, OSError: where it is gone, or cannot be reached.
+    """
+    return remote.state_of(file) if remote.is_remote(file) else state(file)
 
 
 def _local(path, suffix):

@@ -6,17 +6,16 @@ each file is copied out once, and the copy is known by the file's name, size and
 
 import hashlib
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 
-from cueco_tf.data import remote
 from cueco_tf.data.columns import ListingError
-from cueco_tf.data.members import Member, state
+from cueco_tf.data.members import Member
+from cueco_tf.data.patterns import state_of
 from cueco_tf.ownership import own
 from cueco_tf.progress import tqdm
-from cueco_tf.storage import new_folder
+from cueco_tf.storage import disk_of, free_space, new_folder
 
 _BYTES, _ENDS = "images.bin", "ends.npy"
 
@@ -53,8 +52,7 @@ def spooled(file, column, images, count, size, data_dir=None):
         ListingError: for a disk that has no room, a copy that is damaged or, without `images`, not
             there.
     """
-    told = remote.state_of(file) if remote.is_remote(file) else state(file)
-    known = (Path(file).name, *told, column, count)
+    known = (Path(file).name, *state_of(file), column, count)
     folder = spool_folder(data_dir) / hashlib.sha256(repr(known).encode()).hexdigest()[:16]
     try:
         if not folder.exists() and images is not None:
@@ -77,11 +75,10 @@ def spooled(file, column, images, count, size, data_dir=None):
 
 
 def _check_room(file, folder, size):
-    above = next(each for each in folder.parents if each.exists())
-    free = shutil.disk_usage(above).free
+    free = free_space(folder)
     if free < size:
         raise ListingError(
-            f"{above} has no room for the images of {file}, which are copied there once: "
+            f"{disk_of(folder)} has no room for the images of {file}, which are copied there once: "
             f"{size / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free. Choose another --data-dir."
         )
 

@@ -15,7 +15,7 @@ import zlib
 import numpy as np
 
 from cueco_tf.ownership import InUseError, own
-from cueco_tf.storage import write_atomically
+from cueco_tf.storage import free_space, write_atomically
 
 _THERE = 1 << 32  # beside a row's checksum: that there is one
 
@@ -116,7 +116,7 @@ class Folder:
             return
         shutil.rmtree(path, ignore_errors=True)
         needed = self._about["images"] * (self._length + 8)
-        free = shutil.disk_usage(path.parent).free
+        free = free_space(path)
         if needed > free:
             raise OSError(
                 f"they need {in_bytes(needed)}, and the disk has {in_bytes(free)} left. Choose "

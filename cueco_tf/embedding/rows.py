@@ -2,9 +2,7 @@
 
 import contextlib
 import errno
-import shutil
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -13,18 +11,14 @@ from cueco_tf.embedding.part_file import PartError, PartFile
 from cueco_tf.embedding.tables import row_dtype
 from cueco_tf.export.reading import cores, map_in_order
 from cueco_tf.progress import every, tqdm
+from cueco_tf.storage import disk_of, free_space
 
 _FLUSH_SECONDS = 1.0  # work that a kill may cost
 
 
-def _disk_of(output):
-    """The folder that an output is going to lie in or, while it is not there, one above."""
-    return next(folder for folder in Path(output).absolute().parents if folder.exists())
-
-
 def check_space(output, needed):
     """Raises OSError when the disk of an output, a path, cannot hold so many bytes."""
-    free = shutil.disk_usage(_disk_of(output)).free
+    free = free_space(output)
     if free < needed:
         raise OSError(
             errno.ENOSPC,
@@ -50,7 +44,7 @@ def embedded_rows(export, encoder, source, output, threads, update, by_hash, pac
     copies = 3 if update else 2  # what is known, the rows under way, the result
     row = row_dtype(export.embedding_dim).itemsize
     check_space(output, len(source) * copies * row + names)
-    earlier = update and Earlier(update, export, source, by_hash, _disk_of(output))
+    earlier = update and Earlier(update, export, source, by_hash, disk_of(output))
     job = f"{export.sha256} {encoder.batch_size} {source.fingerprint()}"
     part = PartFile(output, export.embedding_dim, job)
     try:

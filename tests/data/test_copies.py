@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cueco_tf import data
+from cueco_tf import data, storage
 from cueco_tf.data import copies, image_files, stores
 from cueco_tf.data.augment import TwoViews
 from cueco_tf.data.copies import keep_copies
@@ -91,7 +91,7 @@ def test_copies_that_are_damaged_or_of_other_images_are_made_anew(photos, tmp_pa
 def test_a_second_process_reads_and_the_first_alone_adds(photos, tmp_path):
     script = f"""
 import sys
-from cueco_tf import data
+from cueco_tf import data, storage
 from cueco_tf.data.copies import keep_copies
 images = data.load("folder:{photos}", image_size=32)
 with keep_copies(images, "{tmp_path}/cache") as kept:
@@ -122,8 +122,8 @@ def test_what_cannot_hold_copies_is_refused_or_done_without(photos, tmp_path, mo
             pass
     with pytest.raises(CacheError, match=r"--cache should be .* Received: .*file"):
         copies.check_cache(tmp_path / "file")
-    usage = stores.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(stores.shutil, "disk_usage", lambda path: usage)
+    usage = storage.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda path: usage)
     with (
         pytest.raises(CacheError, match=r"they need 83 kB, and the disk has 1 kB left"),
         keep_copies(load(photos), tmp_path / "cache"),

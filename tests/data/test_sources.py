@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cueco_tf import TwoViews, data, train
+from cueco_tf import TwoViews, data, storage, train
 from cueco_tf.data import spool
 from cueco_tf.data.columns import lay_out
 from cueco_tf.data.listings import image_named
@@ -411,7 +411,7 @@ def test_what_cannot_be_used_is_refused_in_a_line_before_anything_is_made(
     assert list(tmp_path.iterdir()) == [places]
     with pytest.raises(DataError, match="its tables have no rows"):
         data.load(f"parquet:{places}/none.parquet")
-    monkeypatch.setattr(spool.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=10))
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=10))
     with pytest.raises(DataError, match=r"no room for the images.* Choose another --data-dir"):
         write_parquet(places / "good.parquet", pictures)
         data.load(f"parquet:{places}/good.parquet")

@@ -16,7 +16,7 @@ from conftest import module
 from PIL import Image
 
 import cueco_tf
-from cueco_tf import evaluation
+from cueco_tf import evaluation, storage
 from cueco_tf.data import image_files
 from cueco_tf.data.file_splits import FileSplit
 from cueco_tf.data.scan import find, scan
@@ -514,7 +514,7 @@ def test_a_disk_that_is_too_small_is_known_before_any_work(
     import collections
 
     usage = collections.namedtuple("usage", "total used free")
-    monkeypatch.setattr(rows.shutil, "disk_usage", lambda path: usage(100_000, 0, 100_000))
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda path: usage(100_000, 0, 100_000))
     assert run(digits_export, array, "--output", tmp_path / "out.npz") == 2
     assert "no space: this needs 0." in capsys.readouterr().err
     assert names(tmp_path) == ["in"]
