@@ -183,10 +183,12 @@ def _defaults(field, kind):
     if default is dataclasses.MISSING:
         return ""
     texts = [field.metadata["unset"] if default is None else _shown(default)]
+    sets = {}
     for dataset in PRESETS:
         preset = PRESETS[dataset] | kind.presets.get(dataset, {})
         if preset.get(field.name, default) != default:
-            texts.append(f"{dataset}: {_shown(preset[field.name])}")
+            sets.setdefault(_shown(preset[field.name]), []).append(dataset)
+    texts += [f"{', '.join(names)}: {value}" for value, names in sets.items()]
     return f" (default: {'; '.join(texts)})"
 
 

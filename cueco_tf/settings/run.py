@@ -65,8 +65,8 @@ class RunConfig(RunFields):
         """
         method = cls.method if method is None else method
         dataset = dataset_named(dataset)
-        kind = str(dataset).partition(":")[0]
-        preset = PRESETS.get(kind, {}) | class_of(method).presets.get(kind, {})
+        preset = _preset(dataset, method)
+        preset.pop("learning_rate", None)  # `resolve` suits it to the batch
         given = {name: value for name, value in given.items() if value is not None}
         if "eval_dataset" in given:
             given["eval_dataset"] = dataset_named(given["eval_dataset"])
@@ -102,11 +102,12 @@ class RunConfig(RunFields):
         in_colour = channels == 3
         batch_size, epochs = by_size(train_images)
         batch_size = self.batch_size or batch_size
+        rate = _preset(self.dataset, self.method).get("learning_rate", RATE)
         return dataclasses.replace(
             self,
             batch_size=batch_size,
             epochs=self.epochs or epochs,
-            learning_rate=self.learning_rate or RATE * batch_size / LARGEST_BATCH,
+            learning_rate=self.learning_rate or rate * batch_size / LARGEST_BATCH,
             channels=channels,
             depth=self.depth or depth,
             jitter=self.jitter if in_colour else (*self.jitter[:2], 0.0, 0.0),
@@ -155,6 +156,11 @@ class RunConfig(RunFields):
         own, others = self.flat(), other.flat()
         both = [name for name in own if name in others]
         return {name: (own[name], others[name]) for name in both if own[name] != others[name]}
+
+
+def _preset(dataset, method):
+    kind = str(dataset).partition(":")[0]
+    return PRESETS.get(kind, {}) | class_of(method).presets.get(kind, {})
 
 
 def _nested(method, values):

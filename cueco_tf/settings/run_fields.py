@@ -149,8 +149,9 @@ class RunFields:
     learning_rate: float | None = _training(
         None,
         POSITIVE & at_most(LARGEST),
-        "the highest rate: a linear rise, then a cosine to 0",
-        unset=f"{RATE} for {LARGEST_BATCH} images a batch, in proportion",
+        "the highest rate: a linear rise, then a cosine to 0; the defaults are for "
+        f"{LARGEST_BATCH} images a batch, in proportion",
+        unset=f"{RATE}",
         resolved=True,
     )
     momentum: float = _training(0.9, between(0, 1, "[)"), "of the optimizer, in [0, 1)")

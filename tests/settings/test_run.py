@@ -82,7 +82,8 @@ def test_presets_of_run_and_method_give_way_to_what_is_given():
         ramp_epochs=0,
     )
     large = RunConfig.for_dataset("imagenet100")
-    assert (large.image_size, large.learning_rate, large.settings.queue_size) == (224, 0.12, 16384)
+    assert (large.image_size, large.settings.queue_size) == (224, 16384)
+    assert large.resolve(126_689, 224, 100).learning_rate == 0.12
     for kind in ("cifar10", "cifar100", "folder:x", "array:x.npz", "tfds:x"):
         assert RunConfig.for_dataset(kind) == RunConfig(kind)
 
@@ -193,8 +194,17 @@ def test_recipes_hold_for_sets_of_the_user_s_own_too():
     assert (byol.optimizer, byol.learning_rate, byol.epochs) == ("lars", 0.5, None)
     large = RunConfig.for_dataset("imagenet100", "byol")
     assert (large.image_size, large.first_blur, large.blur) == (224, 1.0, 0.1)
-    assert (large.learning_rate, large.settings.predictor_dim, large.epochs) == (0.5, 8192, 400)
+    assert (large.settings.predictor_dim, large.epochs) == (8192, 400)
+    assert large.resolve(126_689, 224, 100).learning_rate == 0.5
     assert RunConfig.for_dataset("cifar10", "cueco").optimizer == "sgd"
+    for method in METHODS:  # wherever the images lie
+        folder = RunConfig.for_dataset("folder:x.npy", method)
+        for kind in PLACED:
+            dataset = f"{kind}:x.npy"
+            other = RunConfig.for_dataset(dataset, method)
+            assert other == dataclasses.replace(folder, dataset=dataset)
+            rate = folder.resolve(1500, 32, None).learning_rate
+            assert other.resolve(1500, 32, None).learning_rate == rate
 
 
 def test_a_configuration_takes_the_settings_of_its_own_method_alone():
@@ -234,3 +244,9 @@ def test_batches_epochs_and_rate_suit_the_number_of_images(images, batch_size, e
     assert (given.batch_size, given.epochs, given.learning_rate) == (512, 3, 0.8)
     digits = RunConfig.for_dataset("digits").resolve(images, 32, None)
     assert (digits.batch_size, digits.epochs, digits.learning_rate) == (128, 100, 0.12)
+    for method, recipe in {"byol": 1.0, "simclr": 0.4}.items():
+        config = RunConfig.for_dataset("folder:x", method).resolve(images, 32, None)
+        assert config.learning_rate == recipe * batch_size / 256
+        assert config.replace(learning_rate=0.7).resolve(images, 32, None).learning_rate == 0.7
+    published = RunConfig.for_dataset("cifar10", "byol", batch_size=1024)
+    assert published.resolve(50_000, 32, 10).learning_rate == 4.0
