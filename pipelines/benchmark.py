@@ -18,6 +18,7 @@ COMMANDS = (
     "step",
     "launches",
     "training",
+    "methods",
     "clustering",
     "growth",
     "views",

@@ -10,6 +10,7 @@ from PIL import Image
 
 from cueco_tf import data
 from cueco_tf.data.augment import TwoViews
+from cueco_tf.settings.methods import METHODS
 from pipelines import benchmark
 from pipelines.benchmarking import bare_step, clustering, growth, tf_image_views
 from pipelines.benchmarking.measuring import Comparison, alternate, text_table
@@ -79,6 +80,15 @@ def test_clustering_is_measured_against_the_first_loss_alone(tmp_path):
     assert list(both) == ["first loss alone", "CueCo"]
     share = result["facts"]["share of the clustering in a step"]
     assert share == pytest.approx(1 - both["CueCo"]["ratio"])
+
+
+def test_every_method_is_measured_against_moco(tmp_path):
+    out = tmp_path / "result.json"
+    small = ("--width", 1, "--batch-size", 4, "--steps", 1, "--rounds", 1)
+    assert run("methods", *small, "--output", out) == 0
+    names = list(sides(out)[1])
+    titles = [settings.title for settings in METHODS.values()]
+    assert names[0] == "MoCo-v2" and sorted(names) == sorted([*titles, "MoCo-v2, one direction"])
 
 
 def test_what_clustering_measures_holds_a_kmeans():
