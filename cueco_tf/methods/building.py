@@ -1,7 +1,9 @@
 """From a configuration to a compiled model."""
 
 import contextlib
+import os
 import pkgutil
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -11,6 +13,8 @@ from cueco_tf.parts.encoders import encoder_of, from_bytes, to_bytes
 from cueco_tf.parts.optimizers import LARS, SGD
 from cueco_tf.process import seeded
 from cueco_tf.settings.encoders import NO_WEIGHTS
+
+_PROCESSOR = Path("/proc/cpuinfo")
 
 
 def build_model(config, begun=None):
@@ -91,9 +95,19 @@ def fit_to_devices(config):
     TF32, 3e-4 of their size, and losses divide similarities by temperatures down to 1e-4.
     """
     if not tf.config.list_logical_devices("GPU"):
-        return config.on_gpus(0)
+        return config.on_devices(0, _has_amx())
     tf.config.experimental.enable_tensor_float_32_execution(False)
-    return config.on_gpus(tf.distribute.get_strategy().num_replicas_in_sync)
+    return config.on_devices(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def _has_amx():
+    """Whether the processor has AMX and oneDNN, which multiplies for TensorFlow, may use it."""
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+    try:
+        known = _PROCESSOR.read_text()
+    except OSError:  # no Linux
+        return False
+    return "amx_bf16" in known.split() and (most in ("ALL", "DEFAULT") or "AMX" in most)
 
 
 def build_views(config):

@@ -120,13 +120,18 @@ class RunConfig(RunFields):
             solarise=(0.2 if image_size > 64 else 0.0) if self.solarise is None else self.solarise,
         )
 
-    def on_gpus(self, count):
-        """Fills in what depends on the devices that train: `count` GPUs, or 0."""
-        precision = "mixed_bfloat16" if count else "float32"
+    def on_devices(self, gpus, fast_bfloat16=False):
+        """Fills in what depends on the devices that train.
+
+        Args:
+            gpus: integer >= 0, how many; 0 for a CPU.
+            fast_bfloat16: whether that CPU multiplies in bfloat16 faster than in float32.
+        """
+        precision = "mixed_bfloat16" if gpus or fast_bfloat16 else "float32"
         return dataclasses.replace(
             self,
             precision=precision if self.precision is None else self.precision,
-            jit=count == 1 if self.jit is None else self.jit,
+            jit=gpus == 1 if self.jit is None else self.jit,
         )
 
     @property

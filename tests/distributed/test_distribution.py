@@ -120,9 +120,9 @@ def test_a_run_begun_on_one_gpu_goes_on_on_several_without_xla(mirrored):
     from cueco_tf.settings.run import RunConfig
 
     options = dict(encoder="resnet10", width=4, image_size=8, epochs=1)
-    config = RunConfig.for_dataset("digits", **options).resolve(100, 8, 10).on_gpus(1)
+    config = RunConfig.for_dataset("digits", **options).resolve(100, 8, 10).on_devices(1)
     assert config.jit and config.precision == "mixed_bfloat16"
-    assert not config.replace(jit=None).on_gpus(2).jit
+    assert not config.replace(jit=None).on_devices(2).jit
     with mirrored.scope():
         model = build_model(config)
     assert not model.jit_compile

@@ -352,7 +352,7 @@ precision = "float32" if sys.argv[1] == "strategy" else sys.argv[1]
 images = np.load("images.npy")
 config = RunConfig.for_dataset(
     "digits", width=16, epochs=1, queue_size=16, warmup_epochs=0, precision=precision
-).resolve(1437, 16, 10).on_gpus(0)  # the digits, of which it sees a few
+).resolve(1437, 16, 10).on_devices(0)  # the digits, of which it sees a few
 folder = RunFolder(pathlib.Path("run"))
 folder.create(config)
 with scope:

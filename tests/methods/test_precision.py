@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cueco_tf import CueCo
+from cueco_tf.methods import building
 from cueco_tf.methods.building import build_model
 from cueco_tf.parts.batch_norm import FusedBatchNormalization
 from cueco_tf.running import checkpoints
@@ -166,3 +167,26 @@ def test_xla_computes_the_same_step(batches):
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ConfigError, match="--precision should be one of float32, mixed_bfloat16"):
         RunConfig.for_dataset("digits", precision="float16")
+
+
+@pytest.mark.parametrize(
+    ("flags", "most", "precision"),
+    [
+        ("avx512_bf16 amx_bf16 amx_tile", None, "mixed_bfloat16"),
+        ("avx512_bf16 amx_bf16 amx_tile", "avx10_1_512_amx", "mixed_bfloat16"),
+        ("avx512_bf16 amx_bf16 amx_tile", "AVX512_CORE_BF16", "float32"),
+        ("avx512_bf16", None, "float32"),
+        (None, None, "float32"),
+    ],
+)
+def test_a_processor_with_amx_trains_in_bfloat16(tmp_path, monkeypatch, flags, most, precision):
+    monkeypatch.setattr(building, "_PROCESSOR", tmp_path / "cpuinfo")
+    if flags is not None:
+        building._PROCESSOR.write_text(f"processor\t: 0\nflags\t\t: fpu sse {flags}\n")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    if most:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
+    config = RunConfig.for_dataset("digits").resolve(100, 8, 10)
+    assert building.fit_to_devices(config).precision == precision
+    given = config.replace(precision="mixed_float16")
+    assert building.fit_to_devices(given).precision == "mixed_float16"

@@ -19,7 +19,7 @@ from cueco_tf.settings.command_line import build_parser
 from cueco_tf.settings.config_file import to_dict
 from cueco_tf.settings.run import RunConfig
 
-CONFIG = RunConfig.for_dataset("digits").resolve(1437, 16, 10).on_gpus(0)
+CONFIG = RunConfig.for_dataset("digits").resolve(1437, 16, 10).on_devices(0)
 GOOD = to_dict(CONFIG)
 NAMES = sorted({**GOOD, **CONFIG.flat()})
 FIELDS = st.sampled_from(NAMES)

@@ -25,7 +25,7 @@ PER_EPOCH = 3
 @pytest.fixture
 def config():
     small = dict(width=8, batch_size=64, queue_size=64, image_size=8, epochs=3, warmup_epochs=1)
-    return RunConfig.for_dataset("digits", **small).resolve(3 * 64, 8, 10).on_gpus(0)
+    return RunConfig.for_dataset("digits", **small).resolve(3 * 64, 8, 10).on_devices(0)
 
 
 def fit(model, folder, config, images, poisoned=None):

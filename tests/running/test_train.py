@@ -246,7 +246,7 @@ def test_folders_that_are_no_runs_are_refused(tmp_path):
     with pytest.raises(RunError, match="is not a run folder"):
         cueco_tf.load_run(tmp_path)
     folder = RunFolder(tmp_path / "run")
-    folder.create(RunConfig.for_dataset("digits", width=8).resolve(1437, 8, 10).on_gpus(0))
+    folder.create(RunConfig.for_dataset("digits", width=8).resolve(1437, 8, 10).on_devices(0))
     with pytest.raises(RunError, match="has no checkpoint yet"):
         cueco_tf.load_run(folder.path)
     with pytest.raises(RunError, match="is not finished"):

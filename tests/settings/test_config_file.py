@@ -9,7 +9,7 @@ from cueco_tf.settings import config_file
 from cueco_tf.settings.run import RunConfig
 
 CONFIG = RunConfig.for_dataset("digits", key_momentum=(0.5, 1), warmup_epochs=1.5, symmetric=True)
-RESOLVED = CONFIG.resolve(1437, 16, 10).on_gpus(0)
+RESOLVED = CONFIG.resolve(1437, 16, 10).on_devices(0)
 
 
 def test_a_configuration_survives_json(tmp_path):
