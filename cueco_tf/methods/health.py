@@ -25,7 +25,7 @@ class FiniteMonitor(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Stops at the first mean loss that is not finite."""
         if not math.isfinite(logs["loss"]):
-            self._stop("The loss is")
+            raise no_longer_finite("The loss is", self.model)
 
     def on_epoch_end(self, epoch, logs=None):
         """Stops at the first weight that is not finite."""
@@ -35,14 +35,16 @@ class FiniteMonitor(keras.callbacks.Callback):
             weights, _all_finite([weight.value for weight in weights]).numpy(), strict=True
         ):
             if not finite:
-                self._stop(f"The weight {weight.path} is")
+                raise no_longer_finite(f"The weight {weight.path} is", self.model)
 
-    def _stop(self, subject):
-        raise FloatingPointError(
-            f"{subject} no longer finite at step {int(self.model.step.numpy())}. What was learnt "
-            f"since the last checkpoint is spoilt. A lower learning rate or a higher temperature "
-            f"usually helps; NaN pixels in the data have the same effect."
-        )
+
+def no_longer_finite(subject, model):
+    """A FloatingPointError that says which numbers of a model no training can go on with."""
+    return FloatingPointError(
+        f"{subject} no longer finite at step {int(model.step.numpy())}. What was learnt since the "
+        f"last checkpoint is spoilt. A lower learning rate or a higher temperature usually helps; "
+        f"NaN pixels in the data have the same effect."
+    )
 
 
 @tf.function

@@ -7,6 +7,8 @@ import keras
 from cueco_tf.evaluation.features import knn_accuracy
 from cueco_tf.evaluation.networks import features, without_xla
 from cueco_tf.evaluation.quality import label_free_quality
+from cueco_tf.evaluation.vectors import check_features
+from cueco_tf.methods.health import no_longer_finite
 from cueco_tf.methods.inference import inference_network, save_network
 from cueco_tf.parts.batch_norm import to_stock_layers
 from cueco_tf.progress import every, tqdm
@@ -38,15 +40,26 @@ class Monitor(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds `effective_rank`, `silhouette` and `knn_top1`, in [0, 1], to the logs of an epoch
-        whose turn it is."""
+        whose turn it is.
+
+        Raises:
+            FloatingPointError: for features that cannot be compared.
+        """
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
         self.encoder.set_weights(self.model.encoder.get_weights())
-        train_x = features(self.encoder, self.train)
+        train_x = self._features(self.train)
         logs |= label_free_quality(train_x)
         if self.test is not None:
-            test_x = features(self.encoder, self.test)
+            test_x = self._features(self.test)
             logs["knn_top1"] = knn_accuracy(train_x, self.train.labels, test_x, self.test.labels)
+
+    def _features(self, split):
+        try:
+            return check_features(features(self.encoder, split), "Features")
+        except ValueError:
+            subject = "The encoder's features are too large, too small or"
+            raise no_longer_finite(subject, self.model) from None
 
 
 class EpochLogs(keras.callbacks.TensorBoard):

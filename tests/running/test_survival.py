@@ -15,7 +15,7 @@ from cueco_tf import data
 from cueco_tf.data.splits import DataError
 from cueco_tf.methods.building import build_model
 from cueco_tf.running import checkpoints
-from cueco_tf.running.recording import RunRecorder
+from cueco_tf.running.recording import Monitor, RunRecorder
 from cueco_tf.running.run_folder import RunError, RunFolder
 from cueco_tf.settings.run import RunConfig
 
@@ -70,6 +70,20 @@ def test_a_nan_in_a_batch_stops_the_run_and_spoils_no_checkpoint(config, tmp_pat
     fit(model, folder, config, digits)
     assert all(np.isfinite(weight.numpy()).all() for weight in model.weights)
     assert [row["epoch"] for row in folder.read_metrics(config)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("factor", [1e25, np.inf])  # squares beyond float32; no numbers at all
+def test_features_beyond_float32_stop_the_run_in_words(config, factor):
+    digits, model = data.load("digits", image_size=8), build_model(config)
+    monitor = Monitor(digits.train.take(np.arange(64)), digits.test, every=1, epochs=1)
+    monitor.set_model(model)
+    monitor.on_train_begin()
+    monitor.on_epoch_end(0, logs := {})
+    assert 0 < logs["knn_top1"] <= 1
+    (*_, scale) = (weight for weight in model.encoder.weights if weight.path.endswith("gamma"))
+    scale.assign(scale * factor)
+    with pytest.raises(FloatingPointError, match=r"features are .* no longer finite at step 0"):
+        monitor.on_epoch_end(0, {})
 
 
 @pytest.fixture
