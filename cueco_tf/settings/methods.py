@@ -244,8 +244,8 @@ class CueCoSettings(MethodSettings):
 # The rivals' recipes are those that solo-learn published with its figures for ResNet-18, their
 # learning rate for 256 images a batch: docs/methods says where they leave the papers. On the digits
 # they take CueCo's augmentation, smaller heads, and of two optimizers and two rates the pair with
-# the highest sum of k-NN and NMI on training images held out: docs/results/rivals.md. VICReg has the
-# lowest rate: with the others short trainings end in NaN.
+# the highest sum of k-NN and NMI on training images held out: docs/results/rivals.md. VICReg has
+# the lowest rate: with the others short trainings end in NaN.
 _CIFAR = dict(epochs=1000, batch_size=256, learning_rate_warmup=0.01)
 _IMAGENET100 = dict(epochs=400, batch_size=256, learning_rate_warmup=0.025)
 _COLOURS = dict(jitter=(0.4, 0.4, 0.2, 0.1), crop_scale=(0.08, 1.0), blur=0.0, solarise=0.0)
