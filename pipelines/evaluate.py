@@ -212,7 +212,8 @@ def _score_run(folder, config, dataset, options):
     if images.test is None:
         raise EvaluationError(f"{dataset} has no labels. Choose a labelled set with --dataset.")
     try:
-        with keep_copies(images, AUTO) as images:  # several networks look at each image
+        # Several networks look at each image.
+        with keep_copies(images, AUTO, trained=False) as images:
             return score_run(run, images, options)
     except tf.errors.OpError as error:  # of a network, or of a file that is gone
         raise EvaluationError(in_one_line(error)) from error

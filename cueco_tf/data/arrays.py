@@ -62,17 +62,27 @@ def _read(path):
     """The arrays of images and of labels, None where there are none; nothing is unpickled."""
     try:
         if path.suffix.lower() == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False), None
-        with np.load(path, allow_pickle=False) as file:
+            images = np.load(path, mmap_mode="r", allow_pickle=False)
+            return _array(images), None
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            raise ValueError("it holds a single array, as .npy files do")
+        with found as file:
             if "images" not in file.files:
                 found = ", ".join(file.files) or "no arrays"
                 raise DataError(f"{path} should hold the array images. Received: {found}")
-            return file["images"], file["labels"] if "labels" in file.files else None
+            return _array(file["images"]), file["labels"] if "labels" in file.files else None
     except DataError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise DataError(f"{path} cannot be read as NumPy's .npy or .npz: {reason}") from error
+
+
+def _array(found):
+    if not isinstance(found, np.ndarray):
+        raise ValueError("it holds several arrays, as .npz files do")
+    return found
 
 
 def _check(path, images, pixel_range):

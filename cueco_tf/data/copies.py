@@ -2,17 +2,30 @@
 
 import contextlib
 import dataclasses
-import math
 import os
+import warnings
+from itertools import starmap
 from pathlib import Path
 
 import numpy as np
 
-from cueco_tf.data.stores import CacheError, Folder, Memory, Nowhere, in_bytes
+from cueco_tf.data.stores import (
+    CacheError,
+    Folder,
+    Memory,
+    Nowhere,
+    in_bytes,
+    is_made,
+    size_of,
+)
 from cueco_tf.ownership import InUseError
+from cueco_tf.settings.choices import expanded
+from cueco_tf.storage import free_space
 
 AUTO, MEMORY, NONE = "auto", "memory", "none"
+VIEWS, PLAIN = "views", "plain"  # kinds of copies, as `Copies` holds them
 _SHARE = 0.25  # of the free memory: what copies take without being asked for
+_LIMITS = Path("/sys/fs/cgroup")  # of a container
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +61,7 @@ NO_COPIES = Copies()
 def check_cache(where):
     """Raises CacheError where `keep_copies` could not use a path, as far as a look tells."""
     if where not in (AUTO, MEMORY, NONE):
-        path = Path(where).expanduser()
+        path = expanded(where)
         if path.exists() and not (path.is_dir() and os.access(path, os.W_OK)):
             raise CacheError(
                 f"--cache should be auto, memory, none or a folder that can be written. "
@@ -57,46 +70,51 @@ def check_cache(where):
 
 
 @contextlib.contextmanager
-def keep_copies(images, where):
+def keep_copies(images, where, trained=True):
     """Has each image of a set decoded once for its views and once for its evaluation.
 
     Args:
         images: `ImageSet`.
         where: `"memory"`; a path, of a folder for the copies of any number of sets; `"none"`; or
             `"auto"`, for memory where a quarter of what is free holds them all.
+        trained: whether views are cut out of the training images. Defaults to True; else all are
+            evaluated alone.
 
     Yields:
         `ImageSet`, the same where its images lie in memory anyway.
 
     Raises:
-        CacheError: for a folder that cannot be made or used, or a disk without the space.
+        CacheError: for a folder that cannot be made or used, or memory or a disk without the space.
     """
     splits = {
         name: split
         for name in ("train", "test")
         if hasattr(split := getattr(images, name), "copies")
     }
-    needed = sum(map(_needed, splits.values()))
-    where = _decide(where, needed) if splits else NONE
+    wanted = {
+        (name, kind): (len(split), split.shapes[kind], split.reading.dtype)
+        for name, split in splits.items()
+        for kind in ((VIEWS, PLAIN) if trained and name == "train" else (PLAIN,))
+    }
+    where = _decide(where, wanted) if wanted else NONE
     with contextlib.ExitStack() as held:
         if where != NONE:
-            kept = {name: _copies(split, where, held) for name, split in splits.items()}
-            images = dataclasses.replace(
-                images,
-                **{name: dataclasses.replace(splits[name], copies=kept[name]) for name in splits},
-            )
+            if where == MEMORY:
+                stores = _in_memory(wanted)
+            else:
+                stores = _in_folder(expanded(where), wanted, splits, held)
+            for name, split in splits.items():
+                own = {kind: store for (of, kind), store in stores.items() if of == name}
+                splits[name] = dataclasses.replace(split, copies=Copies(**own))
+            images = dataclasses.replace(images, **splits)
         yield images
 
 
-def _needed(split):
-    """The bytes that a split's copies take."""
-    return len(split) * sum(map(math.prod, split.shapes)) * split.reading.dtype.itemsize
-
-
-def _decide(where, needed):
+def _decide(where, wanted):
     """`"memory"`, `"none"` or a path."""
     if where == NONE:
         return where
+    needed = sum(starmap(size_of, wanted.values()))
     if where not in (AUTO, MEMORY):
         print(f"Copies of the images are kept in {where}: {in_bytes(needed)}")
         return where
@@ -112,20 +130,42 @@ def _decide(where, needed):
     return NONE
 
 
-def _copies(split, where, held):
-    """The `Copies` of a split in memory or in a folder; `held` lets go of what they hold."""
-    each = [(len(split), shape, split.reading.dtype) for shape in split.shapes]
-    if where == MEMORY:
-        return Copies(*(Memory(*given) for given in each))
-    stores, known = [], split.identity()[:24]
-    for name, (count, shape, dtype) in zip(("views", "plain"), each, strict=True):
-        folder = Path(where).expanduser() / f"{name}-{shape[0]}-{known}"
-        try:
-            stores.append(Folder(folder, count, shape, dtype))
-            held.callback(stores[-1].close)
-        except InUseError:
-            stores.append(Nowhere())
-    return Copies(*stores)
+def _in_memory(wanted):
+    """A store for each of what is wanted."""
+    try:
+        return {key: Memory(*given) for key, given in wanted.items()}
+    except MemoryError as error:
+        raise CacheError(
+            f"Copies of the images cannot be kept in memory: {error}. Choose --cache DIR, or "
+            f"--cache none."
+        ) from error
+
+
+def _in_folder(root, wanted, splits, held):
+    """The same in a folder; `held` lets go of them."""
+    known = {name: split.identity()[:24] for name, split in splits.items()}
+    paths = {
+        (name, kind): root / f"{kind}-{shape[0]}-{known[name]}"
+        for (name, kind), (_, shape, _) in wanted.items()
+    }
+    missing = (given for key, given in wanted.items() if not is_made(paths[key], *given))
+    needed, free = sum(starmap(size_of, missing)), free_space(root / "copies")
+    if needed > free:
+        raise CacheError(
+            f"No copies can be kept in {root}: they need {in_bytes(needed)}, and the disk has "
+            f"{in_bytes(free)} left. Choose another --cache DIR, or --cache none."
+        )
+    return {key: _folder(paths[key], given, held) for key, given in wanted.items()}
+
+
+def _folder(path, given, held):
+    try:
+        store = Folder(path, *given)
+    except InUseError as error:
+        warnings.warn(f"{error} Its copies are not used.", stacklevel=2)
+        return Nowhere()
+    held.callback(store.close)
+    return store
 
 
 def free_memory():
@@ -136,7 +176,9 @@ def free_memory():
     except (OSError, StopIteration):  # no Linux
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     with contextlib.suppress(OSError, ValueError):  # a container's limit, where it has one
-        limits = Path("/sys/fs/cgroup")
-        most, used = ((limits / f"memory.{name}").read_text() for name in ("max", "current"))
-        free = min(free, int(most) - int(used))
-    return free
+        most, used = ((_LIMITS / f"memory.{name}").read_text() for name in ("max", "current"))
+        told = dict(map(str.split, (_LIMITS / "memory.stat").read_text().splitlines()))
+        # Pages of files count as used, and are given up where memory is needed.
+        files = sum(int(told[name]) for name in ("active_file", "inactive_file"))
+        free = min(free, int(most) - int(used) + files)
+    return max(free, 0)

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from cueco_tf.data import image_files, order, views
-from cueco_tf.data.copies import NO_COPIES, Copies
+from cueco_tf.data.copies import NO_COPIES, PLAIN, VIEWS, Copies
 from cueco_tf.data.decoding import Decoder
 from cueco_tf.data.labels import UNLABELLED
-from cueco_tf.data.members import state
+from cueco_tf.data.members import States, place
 from cueco_tf.data.reading import AS_STORED, Reading
 from cueco_tf.data.splits import Split
 
@@ -67,25 +67,26 @@ class FileSplit(Split):
         ends = (end(map(os.path.abspath, self.paths)) for end in (min, max))
         root = os.path.commonpath(ends)
         labels = [None] * len(self) if self.labels is None else self.labels.tolist()
-        digest = hashlib.sha256()
+        digest, state = hashlib.sha256(), States()
         for path, label in zip(self.paths, labels, strict=True):
             known = (os.path.relpath(path, root), state(path).size, label)
             digest.update(f"{known}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def identity(self):
-        """A hash of all that the pixels depend on: paths, sizes in bytes, times of change, and how
-        files are read."""
-        digest = hashlib.sha256(f"{self.reading}\n".encode())
+        """A hash of all that the pixels depend on: where files lie, their sizes, when they changed,
+        and how they are read."""
+        digest, state = hashlib.sha256(f"{self.reading}\n".encode()), States()
         for path in self.paths:
-            known = (str(path), *state(path))
+            known = (*place(path), *state(path))
             digest.update(f"{known}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     @property
     def shapes(self):
-        """The shapes of an image's copy for views, and for evaluation."""
-        return tuple((size, size, self.channels) for size in (self.copy_size, self.image_size))
+        """The shape of an image's copy of each kind (`data.copies`)."""
+        sizes = {VIEWS: self.copy_size, PLAIN: self.image_size}
+        return {kind: (size, size, self.channels) for kind, size in sizes.items()}
 
     def take(self, chosen):
         """The split of the chosen indices."""

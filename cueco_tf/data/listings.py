@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from cueco_tf.data import lists, parquet, patterns, tars
+from cueco_tf.settings.choices import expanded
 
 _IN_ARCHIVE = re.compile(r"(?P<file>.*?\.(?P<kind>tar|parquet))#", re.DOTALL | re.IGNORECASE)
 
@@ -22,7 +23,7 @@ def check_listing(kind, rest):
     if kind == "list":
         lists.there(_list(rest))
     elif kind == "parquet":
-        parquet.Table(rest).labels()
+        _ = parquet.open_table(rest).labels
     else:
         tars.list_tars(rest)
 
@@ -43,7 +44,7 @@ def open_listing(kind, rest, data_dir=None):
     if kind == "list":
         return lists.there(_list(rest))
     if kind == "parquet":
-        return parquet.Table(rest).listing(data_dir)
+        return parquet.open_table(rest).listing(data_dir)
     return tars.list_tars(rest)
 
 
@@ -72,8 +73,10 @@ def _members(kind, file, state, data_dir):
     """The images of an archive in this state, by name."""
     if kind == "tar":
         return {str(each): each for each in tars.list_tars(file).paths}
-    return {str(each): each for each in parquet.Table(file).listing(data_dir, copy=False).paths}
+    return {
+        str(each): each for each in parquet.open_table(file).listing(data_dir, copy=False).paths
+    }
 
 
 def _list(file):
-    return lists.read_list(Path(file).expanduser())
+    return lists.read_list(expanded(file))

@@ -54,8 +54,11 @@ def read_list(file):
 
 def _rows(file, text):
     """The lines of a list as dicts of the columns that are used, without those of no path."""
-    first = next(csv.reader([text.partition("\n")[0].rstrip("\r")]), [])
-    first = [name.strip() for name in first]
+    line = text.partition("\n")[0].rstrip("\r")
+    try:
+        first = [name.strip() for name in next(csv.reader([line]), [])]
+    except csv.Error:  # a line of more than CSV's columns hold
+        first = [line]
     if _PATH not in first:
         if file.suffix.lower() == ".csv":
             raise ListingError(

@@ -6,6 +6,7 @@ within an archive: a string that also knows where the bytes are.
 
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +50,29 @@ class State(NamedTuple):
     mtime_ns: int
 
 
+class States:
+    """The `State` of one image after the other, with one look at a file that holds many."""
+
+    def __init__(self):
+        self._times = {}
+
+    def __call__(self, path):
+        """As `state`."""
+        if not isinstance(path, Member):
+            return state(path)
+        if path.container not in self._times:
+            self._times[path.container] = state(path).mtime_ns
+        return State(path.size, self._times[path.container])
+
+
+def place(path):
+    """Where an image's bytes lie, wherever a process is: the absolute path of a file and, of a
+    `Member`, where they begin in it."""
+    if isinstance(path, Member):
+        return os.path.abspath(path.container), path.offset  # noqa: PTH100
+    return os.path.abspath(path), 0  # noqa: PTH100
+
+
 def openable(path):
     """What Pillow opens for a path: itself, or the bytes of a `Member` as a file."""
     return io.BytesIO(path.read()) if isinstance(path, Member) else path
@@ -88,6 +112,6 @@ def suffix(path):
     """The suffix of an image, in lower case: a member's own or, where it has none, its file's."""
     own = Path(path).suffix
     if isinstance(path, Member):
-        file, _, name = path.partition("#")
+        file, _, name = path.rpartition("#")
         own = Path(name).suffix or Path(file).suffix
     return own.lower()

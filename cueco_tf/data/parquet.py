@@ -13,7 +13,7 @@ from cueco_tf.data.columns import (
     label_column,
     split_column,
 )
-from cueco_tf.data.patterns import files_of, split_of
+from cueco_tf.data.patterns import files_of, split_of, state_of
 from cueco_tf.data.spool import spooled
 from cueco_tf.data.taken import as_array
 from cueco_tf.data.tally import Left
@@ -23,29 +23,44 @@ _AT_ONCE = 32  # images in memory while they are copied
 
 
 class _Columns(NamedTuple):
-    """Which column holds the image bytes, as Parquet names it; which the labels, or None; and the
-    names of their classes, or None."""
+    """Which column holds the image bytes, and in which field, or None; which the labels, or None;
+    and the names of their classes, or None."""
 
-    bytes: str
+    image: str
+    field: str | None
     label: str | None
     names: tuple | None
 
 
-class Table:
-    """Parquet files of images, of which only the descriptions have been read.
+def open_table(pattern):
+    """The Parquet files of a pattern, which are looked into once as long as they stay as they are.
 
     Args:
         pattern: as in `patterns.files_of`.
+
+    Returns:
+        `Table`.
 
     Raises:
         ListingError: for what is no Parquet, or has no column of image bytes, or labels that are
             neither integers nor text; or where pyarrow is not installed.
     """
+    files = files_of(pattern, "parquet", ".parquet")
+    return Table(f"parquet:{pattern}", tuple(files), tuple(map(state_of, files)))
 
-    def __init__(self, pattern):
-        self.title = f"parquet:{pattern}"
-        self.files = files_of(pattern, "parquet", ".parquet")
-        self.columns = None
+
+@functools.lru_cache(4)
+class Table:
+    """Parquet files of images, of which only the descriptions have been read.
+
+    Args:
+        title: what the user calls them.
+        files: their names.
+        states: of each, as `patterns.state_of` gives it.
+    """
+
+    def __init__(self, title, files, states):
+        self.title, self.files, self.columns = title, files, None
         for name in self.files:
             with _opened(name) as file:
                 found = _columns(name, file.schema_arrow)
@@ -69,11 +84,11 @@ class Table:
         Raises:
             ListingError: for labels of two kinds, and as `spool.spooled`.
         """
-        labels, members, splits = self.labels(), [], []
+        labels, members, splits = self.labels, [], []  # those of two kinds before any copy
         for name in self.files:
             with _opened(name) as file:
                 read = functools.partial(self._images, file) if copy else None
-                images = spooled(name, self.columns.bytes, read, *self._extent(file), data_dir)
+                images = spooled(name, self._path, read, *self._extent(file), data_dir)
             members += images
             splits += [split_of(name)] * len(images)
         if not members:
@@ -81,6 +96,7 @@ class Table:
         paths, split = as_array(members, len(members)), split_column(splits, self.title)
         return Listing(self.title, paths, Left(), labels, split, self.columns.names)
 
+    @functools.cached_property
     def labels(self):
         """What `label_column` makes of the labels, or None where there are none."""
         column, labels = self.columns.label, []
@@ -94,20 +110,25 @@ class Table:
             check_names(labels, self.columns.names, self.title)
         return labels
 
+    @property
+    def _path(self):
+        """The column of image bytes, as Parquet names it."""
+        return ".".join(filter(None, (self.columns.image, self.columns.field)))
+
     def _images(self, file):
         """Yields the bytes of a file's images, a few at a time."""
         import pyarrow.compute
 
-        column, _, field = self.columns.bytes.partition(".")
-        for batch in file.iter_batches(_AT_ONCE, columns=[self.columns.bytes]):
-            cells = batch.column(column)
+        field = self.columns.field
+        for batch in file.iter_batches(_AT_ONCE, columns=[self._path]):
+            cells = batch.column(self.columns.image)
             yield from (pyarrow.compute.struct_field(cells, field) if field else cells).to_pylist()
 
     def _extent(self, file):
         """How many images a file holds, and about how many bytes they have."""
         groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
         columns = (group.column(i) for group in groups for i in range(group.num_columns))
-        wanted = (each for each in columns if each.path_in_schema == self.columns.bytes)
+        wanted = (each for each in columns if each.path_in_schema == self._path)
         return file.metadata.num_rows, sum(each.total_uncompressed_size for each in wanted)
 
 
@@ -138,12 +159,12 @@ def _columns(file, schema):
     from pyarrow import types
 
     binary = {}
-    for field in schema:
-        if types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
-            binary[field.name] = f"{field.name}.bytes", field.type.field("bytes").type
-        elif _is_binary(field.type):
-            binary[field.name] = field.name, field.type
-    binary = {name: path for name, (path, kind) in binary.items() if _is_binary(kind)}
+    for column in schema:
+        field, kind = None, column.type
+        if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            field, kind = "bytes", kind.field("bytes").type
+        if _is_binary(kind):
+            binary[column.name] = field
     features = _features(schema)
     told = [name for name in binary if features.get(name, {}).get("_type") == "Image"]
     likely = told or [name for name in _IMAGES if name in binary] or list(binary)
@@ -155,7 +176,8 @@ def _columns(file, schema):
         )
     label = _label(file, schema, features)
     names = features.get(label, {}).get("names")
-    return _Columns(binary[likely[0]], label, None if names is None else tuple(map(str, names)))
+    names = None if names is None else tuple(map(str, names))
+    return _Columns(likely[0], binary[likely[0]], label, names)
 
 
 def _label(file, schema, features):
@@ -194,4 +216,4 @@ def _features(schema):
 
 def _shown(columns):
     classes = "" if columns.names is None else f" of {len(columns.names)} classes"
-    return f"{columns.bytes}, {columns.label or 'no labels'}{classes}"
+    return f"{columns.image}, {columns.label or 'no labels'}{classes}"

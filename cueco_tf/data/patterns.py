@@ -1,6 +1,7 @@
 """Files by a pattern, and the split that the name of each says. No TensorFlow."""
 
 import glob
+import os
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from cueco_tf.data import remote
 from cueco_tf.data.columns import ListingError
 from cueco_tf.data.layout import TEST, TRAIN
 from cueco_tf.data.members import state
+from cueco_tf.settings.choices import expanded
 
 
 def files_of(pattern, kind, suffix):
@@ -30,7 +32,7 @@ def files_of(pattern, kind, suffix):
             raise ListingError(f"{pattern} is a URL, and of these Parquet alone is read: copy it.")
         files = remote.matches(pattern, suffix)
     else:
-        files = _local(Path(pattern).expanduser(), suffix)
+        files = _local(expanded(pattern), suffix)
     if not files:
         raise ListingError(
             f"No file matches {pattern}. Give one, or a folder, or a pattern in quotes: "
@@ -46,6 +48,11 @@ def state_of(file):
         ListingError, OSError: where it is gone, or cannot be reached.
     """
     return remote.state_of(file) if remote.is_remote(file) else state(file)
+
+
+def absolute(file):
+    """Where such a file lies, wherever a process is: its absolute path, or its URL."""
+    return file if remote.is_remote(file) else os.path.abspath(file)  # noqa: PTH100
 
 
 def _local(path, suffix):

@@ -11,9 +11,8 @@ import socket
 import threading
 import urllib.parse
 import urllib.request
-from pathlib import Path
 
-from cueco_tf.settings.choices import LISTINGS, folders_in
+from cueco_tf.settings.choices import LISTINGS, expanded, folders_in
 
 _TFDS_NAMES = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet100": "imagenet2012"}
 _PREPARED = ("dataset_info.json", "*/dataset_info.json", "*/*/dataset_info.json")
@@ -43,7 +42,7 @@ def check_there(dataset, data_dir=None):
             _check_folder(folder)
     elif kind in LISTINGS and rest:
         _check_listing(kind, rest)
-    elif kind == "array" and not Path(rest).expanduser().is_file():
+    elif kind == "array" and not expanded(rest).is_file():
         raise MissingError(f"There is no file {rest}. Give one of NumPy: array:FILE.npy or .npz.")
     elif name:
         _check_tfds(dataset, name, data_dir)
@@ -74,7 +73,7 @@ def _check_listing(kind, rest):
 
 def _check_tfds(dataset, name, data_dir):
     given = data_dir or os.environ.get("TFDS_DATA_DIR")
-    folder = Path(given or "~/tensorflow_datasets").expanduser()
+    folder = expanded(given or "~/tensorflow_datasets")
     name, _, version = name.partition(":")
     if any(next((folder / name).glob(each), None) for each in _PREPARED):
         return

@@ -45,8 +45,11 @@ def state_of(url):
         return told["size"], int(hashlib.sha256(str(mark).encode()).hexdigest()[:15], 16)
 
 
-# What stores tell of a file's version, the surest first.
-_MARKS = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "updated", "modified", "created")
+# What stores tell of a file's version, each by names of its own, the surest first.
+_MARKS = (
+    *("ETag", "etag", "md5Hash", "Content-MD5", "blob_id"),
+    *("LastModified", "Last-Modified", "last_modified", "mtime", "updated", "modified", "created"),
+)
 
 
 @contextlib.contextmanager
@@ -76,6 +79,6 @@ def _words(url):
     except ImportError as error:
         needed = "pip install fsspec" if error.name == "fsspec" else str(error).partition("\n")[0]
         raise ListingError(f"{url} cannot be read: {needed}") from error
-    except (OSError, ValueError) as error:
+    except Exception as error:  # each store has its own, of which not all are an OSError
         why = str(error).partition("\n")[0] or type(error).__name__
         raise ListingError(f"{url} cannot be read: {why}") from error

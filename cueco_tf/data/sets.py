@@ -6,7 +6,6 @@ both know how to make the training views of any step and the plain images for ev
 """
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -20,7 +19,7 @@ from cueco_tf.data.listings import open_listing
 from cueco_tf.data.reading import AS_STORED, Reading
 from cueco_tf.data.splits import DataError, ImageSet, array_split
 from cueco_tf.data.tfds import imagenet100_classes, load_tfds
-from cueco_tf.settings.choices import DATASETS, LISTINGS, dataset_named, folders_in
+from cueco_tf.settings.choices import DATASETS, LISTINGS, dataset_named, expanded, folders_in
 
 _TEST_SHARE = 0.2
 
@@ -78,7 +77,7 @@ def _load(name, data_dir, image_size, labels, reading):
             raise DataError(str(error)) from error
         return load_listing(name, listing, image_size, reading)
     if kind == "array" and rest:
-        return load_array(name, Path(rest).expanduser(), image_size, reading)
+        return load_array(name, expanded(rest), image_size, reading)
     if kind == "tfds" and rest:
         return load_tfds(name, rest, data_dir, image_size, reading=reading)
     raise DataError(f"Unknown data set {name!r}. Choose one of: {', '.join(DATASETS)}.")

@@ -122,10 +122,12 @@ def array_split(images, labels, image_size, origin="", channels=None):
     size = image_size or max(images.shape[1:3])
     if images.shape[1:3] != (size, size):
         count = max(1, min(4096, 2**24 // (images.shape[1] * images.shape[2])))
-        blocks = (images[i : i + count] for i in range(0, len(images), count))
-        resized = [tf.image.resize(block, (size, size), antialias=True).numpy() for block in blocks]
-        resized = np.clip(np.concatenate(resized), 0, 255)
-        images = np.round(resized).astype(np.uint8) if images.dtype == np.uint8 else resized
+        resized = np.empty((len(images), size, size, images.shape[3]), images.dtype)
+        for i in range(0, len(images), count):
+            block = tf.image.resize(images[i : i + count], (size, size), antialias=True)
+            block = tf.clip_by_value(block, 0, 255).numpy()
+            resized[i : i + count] = np.round(block) if images.dtype == np.uint8 else block
+        images = resized
     try:
         images = with_channels(images, channels or natural(images.shape[-1]))
     except ValueError as error:

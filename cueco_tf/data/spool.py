@@ -1,7 +1,7 @@
 """Image bytes copied into one file, to be read in any order. No TensorFlow.
 
 A Parquet file gives an image only with the hundreds or thousands that are compressed beside it. So
-each file is copied out once, and the copy is known by the file's name, size and time.
+each file is copied out once, and the copy is known by the file's place, size and time.
 """
 
 import hashlib
@@ -12,9 +12,10 @@ import numpy as np
 
 from cueco_tf.data.columns import ListingError
 from cueco_tf.data.members import Member
-from cueco_tf.data.patterns import state_of
+from cueco_tf.data.patterns import absolute, state_of
 from cueco_tf.ownership import own
 from cueco_tf.progress import tqdm
+from cueco_tf.settings.choices import expanded
 from cueco_tf.storage import disk_of, free_space, new_folder
 
 _BYTES, _ENDS = "images.bin", "ends.npy"
@@ -28,7 +29,7 @@ def spool_folder(data_dir=None):
             place.
     """
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(data_dir).expanduser() / "cueco_tf_files" / "parquet"
+    return expanded(data_dir) / "cueco_tf_files" / "parquet"
 
 
 def spooled(file, column, images, count, size, data_dir=None):
@@ -52,7 +53,7 @@ def spooled(file, column, images, count, size, data_dir=None):
         ListingError: for a disk that has no room, a copy that is damaged or, without `images`, not
             there.
     """
-    known = (Path(file).name, *state_of(file), column, count)
+    known = (absolute(file), *state_of(file), column, count)
     folder = spool_folder(data_dir) / hashlib.sha256(repr(known).encode()).hexdigest()[:16]
     try:
         if not folder.exists() and images is not None:

@@ -133,7 +133,7 @@ def _is_read_in_part(image, reading):
     samples = tags.get(_SAMPLES, 1)
     if samples > 4 or (samples == 4 == reading.channels and tags.get(_EXTRA, (1,))[0] == 0):
         return True
-    deep = reading.depth == 16 and max(tags.get(_BITS, (1,))) > 8
+    deep = reading.depth != 8 and max(tags.get(_BITS, (1,))) > 8
     return deep and samples > 1 and samples in (reading.channels, RGB)
 
 

@@ -9,15 +9,19 @@ import json
 import math
 import os
 import shutil
+import time
 import warnings
 import zlib
 
 import numpy as np
 
 from cueco_tf.ownership import InUseError, own
-from cueco_tf.storage import free_space, write_atomically
+from cueco_tf.storage import write_atomically
 
 _THERE = 1 << 32  # beside a row's checksum: that there is one
+_ROWS, _CHECKS, _ABOUT = "rows", "checks", "about.json"
+_CHECK = "<u8"
+_LOOK_AGAIN, _LOOKS = 0.1, 100  # at a folder that another process makes: seconds, and how often
 
 
 class CacheError(ValueError):
@@ -76,20 +80,15 @@ class Folder:
     """
 
     def __init__(self, path, count, shape, dtype=np.uint8):
-        dtype = np.dtype(dtype)
-        self._length = math.prod(shape) * dtype.itemsize
-        self._about = {"format": 1, "images": count, "shape": list(shape), "dtype": dtype.str}
-        self._held = contextlib.ExitStack()
+        self._length = math.prod(shape) * np.dtype(dtype).itemsize
+        self._held, given = contextlib.ExitStack(), (count, shape, dtype)
         try:
-            self._writes = self._own(path)
-            if self._writes:
-                self._make(path)
-            elif not self._is_made(path):
-                raise InUseError(f"{path} is being made by another process.")
-            self._rows = os.open(path / "rows", os.O_RDWR if self._writes else os.O_RDONLY)
+            self._writes = self._own(path, given) and _writable(path, given)
+            _wait(path, given)
+            self._rows = os.open(path / _ROWS, os.O_RDWR if self._writes else os.O_RDONLY)
             self._held.callback(os.close, self._rows)
             mode = "r+" if self._writes else "r"
-            self._checks = np.memmap(path / "checks", "<u8", mode, shape=(count,))
+            self._checks = np.memmap(path / _CHECKS, _CHECK, mode, shape=(count,))
         except InUseError:
             raise
         except (OSError, ValueError) as error:
@@ -97,42 +96,28 @@ class Folder:
             raise CacheError(f"No copies can be kept in {path}: {error}") from error
         self._sound = np.zeros(count, bool)  # those whose checksum this process has compared
 
-    def _own(self, path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def _own(self, path, given):
+        """Whether this process owns the folder, which is made where it is not there."""
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._held.enter_context(own(path))
         except InUseError:
             return False
+        except PermissionError:
+            if is_made(path, *given):  # by another user
+                return False
+            raise
+        if not is_made(path, *given):
+            _make(path, *given)
         return True
-
-    def _is_made(self, path):
-        try:
-            return json.loads((path / "about.json").read_text()) == self._about
-        except (OSError, ValueError):
-            return False
-
-    def _make(self, path):
-        if self._is_made(path):
-            return
-        shutil.rmtree(path, ignore_errors=True)
-        needed = self._about["images"] * (self._length + 8)
-        free = free_space(path)
-        if needed > free:
-            raise OSError(
-                f"they need {in_bytes(needed)}, and the disk has {in_bytes(free)} left. Choose "
-                f"another --cache DIR, or --cache none"
-            )
-        path.mkdir()
-        for name, size in (("rows", self._length), ("checks", 8)):
-            with open(path / name, "wb") as file:
-                _reserve(file, self._about["images"] * size)
-        text = json.dumps(self._about)
-        write_atomically(path / "about.json", lambda part: part.write_text(text))
 
     def read(self, i, row):
         """As `Nowhere.read`; a copy that is not what it was when it was written is none."""
         check = int(self._checks[i])
-        if not check or os.preadv(self._rows, [row], int(i) * self._length) != self._length:
+        try:
+            if not check or os.preadv(self._rows, [row], int(i) * self._length) != self._length:
+                return False
+        except OSError:  # of a disk that fails, or is no longer there
             return False
         if not self._sound[i]:
             self._sound[i] = zlib.crc32(row) | _THERE == check
@@ -152,6 +137,61 @@ class Folder:
     def close(self):
         """Lets other processes add to the folder."""
         self._held.close()
+
+
+def size_of(count, shape, dtype):
+    """The bytes that so many copies take, with a checksum each."""
+    return count * (math.prod(shape) * np.dtype(dtype).itemsize + np.dtype(_CHECK).itemsize)
+
+
+def is_made(path, count, shape, dtype):
+    """Whether a folder holds such copies, or is ready to."""
+    try:
+        sizes = [(path / name).stat().st_size for name in (_ROWS, _CHECKS)]
+        known = json.loads((path / _ABOUT).read_text())
+    except (OSError, ValueError):
+        return False
+    return known == _about(count, shape, dtype) and sum(sizes) == size_of(count, shape, dtype)
+
+
+def _about(count, shape, dtype):
+    return {"format": 1, "images": count, "shape": list(shape), "dtype": np.dtype(dtype).str}
+
+
+def _make(path, count, shape, dtype):
+    """Makes such a folder anew, in the place of one that is damaged or half made."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    checks = count * np.dtype(_CHECK).itemsize
+    try:
+        for name, size in ((_ROWS, size_of(count, shape, dtype) - checks), (_CHECKS, checks)):
+            with open(path / name, "wb") as file:
+                _reserve(file, size)
+    except OSError:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    text = json.dumps(_about(count, shape, dtype))
+    write_atomically(path / _ABOUT, lambda part: part.write_text(text))
+
+
+def _writable(path, given):
+    """Whether this process may change a folder; the owner of the lock may be another user."""
+    return is_made(path, *given) and all(
+        os.access(path / name, os.W_OK) for name in (_ROWS, _CHECKS)
+    )
+
+
+def _wait(path, given):
+    """Waits for another process to make a folder, which takes a moment.
+
+    Raises:
+        InUseError: where it takes longer.
+    """
+    for _ in range(_LOOKS):
+        if is_made(path, *given):
+            return
+        time.sleep(_LOOK_AGAIN)
+    raise InUseError(f"{path} is being made by another process.")
 
 
 def _reserve(file, size):

@@ -16,23 +16,29 @@ class Left:
     def __init__(self):
         self.reasons = {}
 
-    def add(self, why, example=None, count=1):
+    def add(self, why, *examples, count=1):
         """Counts something that is left.
 
         Args:
             why: in words that follow a number.
-            example: text that tells which, or None.
+            *examples: texts that tell which.
             count: integer, how many. Defaults to 1.
         """
         known = self.reasons.setdefault(why, {"count": 0, "examples": []})
         known["count"] += count
-        if example is not None and len(known["examples"]) < _KEPT:
-            known["examples"].append(example)
+        known["examples"] += examples[: _KEPT - len(known["examples"])]
 
-    def add_suffix(self, suffix, example, count=1):
+    def add_suffix(self, suffix, *examples, count=1):
         """Counts files that are left for their suffix, of which there may be any number."""
         rare = suffix not in self.reasons and len(self.reasons) >= _DIFFERENT
-        self.add("other suffixes" if rare or len(suffix) > _LONGEST else suffix, example, count)
+        rare = rare or len(suffix) > _LONGEST
+        self.add("other suffixes" if rare else suffix, *examples, count=count)
+
+    def add_all(self, others):
+        """Counts what another `Left` has counted."""
+        for why, known in others.reasons.items():
+            add = self.add_suffix if why.startswith(".") else self.add
+            add(why, *known["examples"], count=known["count"])
 
     def first(self, why):
         """The first example of a reason as a sentence, empty where there is none."""

@@ -19,6 +19,7 @@ from cueco_tf.progress import tqdm
 
 _LABELS = ("cls", "json", "txt")  # the first that says one counts
 _LARGEST_LABEL = 2**20  # bytes
+_FURTHER = "further images of a key, which ends at the first dot of a name"
 
 
 def list_tars(pattern):
@@ -37,8 +38,7 @@ def list_tars(pattern):
     files = files_of(pattern, "tar", ".tar")
     for file in tqdm(files, "Reading the headers", unit="tar", leave=False, delay=2):
         images, said, others = _index(file, *state(file))
-        for suffix, (count, example) in others.items():
-            left.add_suffix(suffix, example, count)
+        left.add_all(others)
         members += images
         labels += said
         splits += [split_of(file)] * len(images)
@@ -57,31 +57,33 @@ def _are_captions(labels):
 
 @functools.lru_cache(None)
 def _index(file, size, mtime_ns):
-    """What a tar in this state holds: the images, as `Member`s; for each `(suffix, label)`; and by
-    suffix how many other members there are, with an example."""
-    formats, images, texts, others = suffixes(), {}, {}, {}
+    """What a tar in this state holds: the images, as `Member`s; for each `(suffix, label)`; and
+    what is left of other members: `Left`."""
+    formats, images, texts, left = suffixes(), {}, {}, Left()
     try:
         with tarfile.open(file, "r:") as tar:
             for member in _members(tar):
                 folder, _, name = member.name.rpartition("/")
                 key, kind = (folder, name.partition(".")[0]), name.partition(".")[2].lower()
                 suffix = Path(name).suffix.lower()
-                if suffix in formats and key not in images:
+                if suffix in formats and key in images:
+                    left.add(_FURTHER, printable(name))
+                elif suffix in formats:
                     place = file, member.offset_data, member.size
                     images[key] = Member(f"{file}#{member.name}", *place)
                 elif kind in _LABELS and member.size <= _LARGEST_LABEL:
                     texts.setdefault(key, {})[kind] = tar.extractfile(member).read()
                 else:
-                    suffix = printable(suffix) or "no suffix"
-                    count, example = others.get(suffix, (0, printable(name)))
-                    others[suffix] = count + 1, example
+                    left.add_suffix(printable(suffix) or "no suffix", printable(name))
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise ListingError(
             f"{file} is no tar that can be read to its end, or it is compressed, so that no image "
             f"can be read by itself: {printable(str(error))}"
         ) from error
-    labels = [_label(key, texts.get(key, {}), file) for key in images]
-    return list(images.values()), labels, others
+    labels = [_label(key, texts.pop(key, {}), file) for key in images]
+    for _, key in texts:
+        left.add("labels of no image", printable(key))
+    return list(images.values()), labels, left
 
 
 def _members(tar):

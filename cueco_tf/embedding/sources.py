@@ -13,7 +13,7 @@ from cueco_tf.data.reading import AS_STORED
 from cueco_tf.data.scan import find
 from cueco_tf.embedding.source_kinds import ArrayFile, DatasetArray, FileSource, SourceError
 from cueco_tf.process import import_tensorflow
-from cueco_tf.settings.choices import LISTINGS, dataset_named, folders_in
+from cueco_tf.settings.choices import LISTINGS, dataset_named, expanded, folders_in
 from cueco_tf.settings.presets import PRESETS
 
 
@@ -57,7 +57,7 @@ def open_source(source, image_size, crop=1.0, data_dir=None, split=None, reading
             listing = open_listing(kind, rest, data_dir)
             return FileSource(listing.paths, *how, listing.scan())
         if path.is_file() or (kind == "list" and rest):
-            file = path if path.is_file() else Path(rest).expanduser()
+            file = path if path.is_file() else expanded(rest)
             return FileSource(read_list(file).paths, *how)
     except ListingError as error:
         raise SourceError(str(error)) from error

@@ -59,7 +59,7 @@ def completed(config, images, workers):
         return fit_to_devices(config)
 
 
-def keep(images, cache, workers, held):
+def keep(images, cache, workers, held, trained=True):
     """The same data set, whose images are decoded once.
 
     Args:
@@ -67,5 +67,10 @@ def keep(images, cache, workers, held):
         cache: where their small copies are kept, as in `data.copies.keep_copies`.
         workers: `Workers`.
         held: `contextlib.ExitStack`, at whose end the copies are let go of.
+        trained: whether the run is trained on it, and not scored alone. Defaults to True.
     """
-    return workers.agree(lambda: held.enter_context(keep_copies(images, cache)), CacheError)
+
+    def begin():
+        return held.enter_context(keep_copies(images, cache, trained))
+
+    return workers.agree(begin, CacheError)

@@ -7,6 +7,7 @@ import signal
 import sys
 
 from cueco_tf import data
+from cueco_tf.data.copies import NONE
 from cueco_tf.distributed.replicas import own_part, share_out
 from cueco_tf.methods.building import build_model, first_encoder
 from cueco_tf.methods.freezing import frozen_encoder
@@ -57,7 +58,11 @@ def train(config, folder, data_dir, cache, resume, workers, stop=None, log=("ten
     scored = scored_on(config, images, data_dir, workers)
     with contextlib.ExitStack() as held:
         kept = keep(images, cache, workers, held)
-        scored = kept if scored is images else keep(scored, cache, workers, held)
+        if config.eval_dataset is None:
+            scored = kept
+        else:  # on all workers, though the chief alone has it
+            where = cache if workers.is_chief else NONE
+            scored = keep(scored, where, workers, held, trained=False)
         return _train(config, (kept, scored), folder, data_dir, resume, workers, stop, log)
 
 

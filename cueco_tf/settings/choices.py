@@ -41,20 +41,28 @@ def dataset_named(text):
     try:
         if all(folder.is_dir() for folder in folders_in(text)):
             return f"folder:{text}"
-        path = Path(text).expanduser()
+        path = expanded(text)
         kind = _KINDS.get(path.suffix.lower())
         return f"{kind}:{text}" if kind and path.is_file() else text
-    except (OSError, RuntimeError):  # no name of a file, or of a home
+    except OSError:  # no name of a file
         return text
 
 
 def folders_in(text):
     """The folders that a text names, as paths: one, or several with commas between them. A folder
     that is there may have a comma in its name."""
-    whole = Path(text).expanduser()
+    whole = expanded(text)
     if whole.is_dir() or "," not in text:
         return (whole,)
-    return tuple(Path(part).expanduser() for part in text.split(",") if part) or (whole,)
+    return tuple(expanded(part) for part in text.split(",") if part) or (whole,)
+
+
+def expanded(text):
+    """A path with the home in the place of `~`; as it is where there is no such home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def folder_name(dataset):

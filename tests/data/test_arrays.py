@@ -119,6 +119,15 @@ def test_what_is_no_array_of_images_is_refused_in_a_line(arrays, words, tmp_path
     assert len(str(refusal.value).splitlines()) == 1
 
 
+def test_an_array_by_the_other_kind_s_name_is_refused_in_a_line(grey, tmp_path):
+    for save, suffix in ((np.save, "npz"), (np.savez, "npy")):
+        with open(tmp_path / f"bad.{suffix}", "wb") as file:
+            save(file, grey[0])
+        with pytest.raises(data.DataError, match=r"cannot be read as .*: it holds") as refusal:
+            load(tmp_path / f"bad.{suffix}")
+        assert len(str(refusal.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("suffix", ["npy", "npz"])
 def test_a_damaged_file_is_refused_in_a_line(suffix, grey, tmp_path):
     path = tmp_path / f"bad.{suffix}"

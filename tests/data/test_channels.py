@@ -200,6 +200,20 @@ def test_what_is_no_image_is_left_with_its_reason(tmp_path):
         load(tmp_path, max_megapixels=1)
 
 
+def test_colours_of_sixteen_bits_are_kept_beside_gray_ones(five, tmp_path, monkeypatch):
+    for i, image in enumerate(five[:4]):
+        Image.fromarray(image[..., 0]).save(tmp_path / f"gray{i}.png")
+    tifffile.imwrite(tmp_path / "rgb.tif", five[0, ..., :3], photometric="rgb")
+    split = load(tmp_path).train
+    assert (split.channels, split.depth, len(split)) == (3, 16, 5)
+    (plain,) = split.plain_batches()
+    assert plain[-1].shape == (SIDE, SIDE, 3)
+    assert load(tmp_path, depth=8).train.depth == 8
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    assert len(load(tmp_path, depth=8).train) == 5
+    assert len(load(tmp_path).train) == 4  # told when it is loaded, and not an epoch later
+
+
 def test_a_tiff_beyond_pillow_says_what_reads_it(five, tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", five[0], planarconfig="contig")
     monkeypatch.setitem(sys.modules, "tifffile", None)

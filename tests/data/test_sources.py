@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -18,9 +19,10 @@ import pytest
 from PIL import Image
 
 from cueco_tf import TwoViews, data, storage, train
-from cueco_tf.data import spool
+from cueco_tf.data import parquet, remote, spool
 from cueco_tf.data.columns import lay_out
 from cueco_tf.data.listings import image_named
+from cueco_tf.data.members import suffix
 from cueco_tf.data.presence import MissingError, check_there
 from cueco_tf.data.scan import find
 from cueco_tf.data.splits import DataError
@@ -325,10 +327,77 @@ def test_archives_say_splits_and_leave_what_is_no_image(pictures, tmp_path, monk
     images = data.load(dataset_named(str(tmp_path / "shard-val-0.tar")), image_size=32)
     assert images.test is None and len(images.train) == 60
     assert capsys.readouterr().out.splitlines()[1] == (
-        "Left out: 1 .mp4 (no image format that is read here)"
+        "Left out: labels of no image: 1 (000060); 1 .mp4 (no image format that is read here)"
     )
+    with tarfile.open(tmp_path / "dots.tar", "w") as tar:
+        for i, (_, _, content) in enumerate(pictures[::2][:4]):
+            for name, each in ((f"2021.01.{i}.png", content), (f"b{i}.txt", b"oak")):
+                member = tarfile.TarInfo(name)
+                member.size = len(each)
+                tar.addfile(member, io.BytesIO(each))
+        member = tarfile.TarInfo("a.png")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    capsys.readouterr()
+    assert len(data.load(f"tar:{tmp_path / 'dots.tar'}", image_size=32).train) == 2
+    left = capsys.readouterr().out.splitlines()[1]
+    assert "further images of a key, which ends at the first dot of a name: 3 (2021.01.1.pn" in left
+    assert "labels of no image: 4 (b0, b1, b2, ...)" in left
     write_tar(tmp_path / "texts.tar", pictures, "txt")
     assert data.load(f"tar:{tmp_path / 'texts.tar'}", image_size=32).class_names == CLASSES
+
+
+def test_parquet_is_known_by_its_place_and_columns_by_their_whole_names(
+    pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "sets"))
+    for name, rows in (("one", slice(0, 60, 2)), ("two", slice(60, None, -2))):
+        contents = [content.ljust(4000, b"\0") for _, _, content in pictures[rows]]
+        file = tmp_path / name / "train.parquet"
+        file.parent.mkdir()
+        table = pa.table({"image.png": contents, "label": [0, 1] * (len(contents) // 2)})
+        pq.write_table(table, file, compression="none", use_dictionary=False)
+        os.utime(file, (1, 1))
+        # The state of a file is not all that tells it from others.
+        images = data.load(f"parquet:{file}", image_size=32)
+        chosen = sorted(images.train.paths, key=lambda path: int(path.rpartition("#")[2]))
+        assert [path.read().rstrip(b"\0") for path in chosen[:3]] == [
+            contents[int(path.rpartition("#")[2])].rstrip(b"\0") for path in chosen[:3]
+        ]
+    assert suffix(chosen[0]) == ".parquet"
+    (odd := tmp_path / "d#1").mkdir()
+    file.rename(odd / "x.parquet")
+    images = data.load(f"parquet:{odd}", image_size=32)
+    assert {suffix(path) for path in images.train.paths} == {".parquet"}
+
+
+def test_parquet_is_looked_into_once(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "sets"))
+    write_parquet(tmp_path / "a.parquet", pictures)
+    opened, real = [], parquet._opened
+    monkeypatch.setattr(parquet, "_opened", lambda file: opened.append(file) or real(file))
+    name = f"parquet:{tmp_path / 'a.parquet'}"
+    check_there(name)
+    data.load(name, image_size=32)
+    assert len(opened) == 3  # for its columns, its labels, and its images
+    write_parquet(tmp_path / "a.parquet", pictures[:50])
+    assert sum(map(len, filter(None, (data.load(name).train, data.load(name).test)))) == 50
+
+
+def test_marks_of_all_stores_tell_files_apart(tmp_path, monkeypatch):
+    import fsspec
+
+    told, url = {}, "memory://bucket/x.parquet"
+    fsspec.filesystem("memory").pipe("/bucket/x.parquet", b"x")
+    monkeypatch.setattr(
+        fsspec.filesystem("memory"), "info", lambda path: {"size": 1, "type": "file"} | told
+    )
+    for name in ("ETag", "Last-Modified", "LastModified", "md5Hash", "blob_id", "updated"):
+        states = []
+        for mark in ("1", "2"):
+            told = {name: mark}
+            states.append(remote.state_of(url))
+        assert states[0] != states[1], name
 
 
 def bad(tmp_path, pictures):
@@ -364,6 +433,7 @@ def bad(tmp_path, pictures):
         "quote.csv": 'path,label\n"a.png,1\n',
         "gone.txt": "b.png\nc.png\n",
         "empty.txt": "\n",
+        "long.txt": "a" * 140_000 + "\n",
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
@@ -375,7 +445,7 @@ def bad(tmp_path, pictures):
         (f"parquet:{tmp_path}/*o.parquet", "cannot be read as Parquet"),
         (
             f"parquet:{tmp_path}/x-*.parquet",
-            "columns and classes of .*x-0.parquet: image.bytes, label",
+            "columns and classes of .*x-0.parquet: image, label",
         ),
         (f"parquet:{tmp_path}/new/*", "No file matches"),
         (f"tar:{tmp_path}/new*.tar", "No file matches"),
@@ -393,6 +463,11 @@ def bad(tmp_path, pictures):
         (f"list:{tmp_path}/quote.csv", "cannot be read as CSV"),
         (f"list:{tmp_path}/gone.txt", "names no file that is there"),
         (f"list:{tmp_path}/empty.txt", "is empty"),
+        (f"list:{tmp_path}/long.txt", "names no file that is there"),
+        ("list:~nosuchuser/a.txt", "~nosuchuser/a.txt cannot be read: No such file"),
+        ("parquet:~nosuchuser/*", "No file matches"),
+        ("array:~nosuchuser/a.npy", "There is no file|cannot be read"),
+        ("folder:~nosuchuser", "There is no folder"),
         (f"folder:{tmp_path},{tmp_path}/new", "There is no folder"),
     ]
 
