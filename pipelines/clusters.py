@@ -11,7 +11,7 @@ from cueco_tf.ownership import own
 from cueco_tf.process import command, fail, suggest, twin
 from cueco_tf.running.checkpoints import CheckpointError
 from cueco_tf.storage import new_folder
-from pipelines.command import add_data_dir, options_of, parser_of, reason
+from pipelines.command import add_data_dir, beside, options_of, parser_of, reason
 from pipelines.grouping.checks import check_options
 from pipelines.grouping.methods import is_run
 from pipelines.results.read_back import Clusters
@@ -130,8 +130,7 @@ def clusters(source, **options):
 
 def _sort(options):
     """Makes the folder of clusters, and returns it."""
-    name = options.source if options.source.name not in ("", "..") else options.source.resolve()
-    options.output = options.output or name.with_name(f"{name.stem}-clusters")
+    options.output = options.output or beside(options.source, "-clusters")
     check_options(options)
     with own(options.output):
         _run(options)

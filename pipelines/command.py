@@ -77,6 +77,8 @@ def _value(action, value):
     """A value as `argparse` would have read it; True stands for an option without its value."""
     if value is None or (value is True and action.const is not None):
         return action.const if value else None
+    if action.nargs == "+" and not isinstance(value, list | tuple):
+        value = [value]
     if action.type is not None:
         kind, read = _READ[action.type]
         try:
@@ -107,6 +109,37 @@ def check_parent(option, path):
     there."""
     if not path.parent.is_dir():
         raise UsageError(f"There is no folder {path.parent} for {option}.")
+
+
+def check_folder(path, overwrite, kind, mark):
+    """Raises UsageError when no folder of results can be written to `path`, the value of --output.
+
+    Args:
+        path: of the folder.
+        overwrite: whether an old one may be replaced.
+        kind: what it holds, in words.
+        mark: the name of a file that every such folder has.
+    """
+    check_parent("--output", path)
+    if not path.exists():
+        return
+    if not (path / mark).is_file():
+        raise UsageError(f"{path} exists, and is no folder of {kind}. Choose another --output.")
+    if not overwrite:
+        raise UsageError(f"{path} exists. Choose another --output, or add --overwrite.")
+
+
+def check_seed(seed):
+    """Raises UsageError for a `--seed` that scikit-learn would not take."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed should be in [0, 2**32 - 1]. Received: {seed}")
+
+
+def beside(source, suffix):
+    """The path of what is made of `source`, a path, unless it is told: `photos.npz` and `-clusters`
+    give `photos-clusters`."""
+    named = source if source.name not in ("", "..") else source.resolve()
+    return named.with_name(f"{named.stem}{suffix}")
 
 
 def check_file(option, path):

@@ -7,7 +7,14 @@ from pathlib import Path
 from cueco_tf.ownership import own
 from cueco_tf.process import command, fail, twin
 from cueco_tf.storage import new_folder
-from pipelines.command import UsageError, check_parent, options_of, parser_of, reason
+from pipelines.command import (
+    UsageError,
+    beside,
+    check_folder,
+    options_of,
+    parser_of,
+    reason,
+)
 from pipelines.results.read_back import Duplicates
 
 _DESCRIPTION = """\
@@ -92,7 +99,7 @@ def duplicates(file, other=None, **options):
 
 def _find(options):
     """Makes the folder of duplicates, and returns it."""
-    options.output = options.output or options.file.with_name(f"{options.file.stem}-duplicates")
+    options.output = options.output or beside(options.file, "-duplicates")
     _check_options(options)
     with own(options.output):
         _run(options)
@@ -101,13 +108,9 @@ def _find(options):
 
 def _check_options(options):
     """Raises UsageError for values that cannot work, before anything is read."""
-    output = options.output
     if options.threshold is not None and not -1 <= options.threshold <= 1:
         raise UsageError(f"--threshold should be in [-1, 1]. Received: {options.threshold}")
-    check_parent("--output", output)
-    if output.exists() and not (options.overwrite and (output / "duplicates.csv").is_file()):
-        kind = "and is no folder of duplicates" if options.overwrite else "or add --overwrite"
-        raise UsageError(f"{output} exists. Choose another --output, {kind}.")
+    check_folder(options.output, options.overwrite, "duplicates", "duplicates.csv")
 
 
 def _run(options):

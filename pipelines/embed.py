@@ -163,6 +163,11 @@ def _reading(options, export):
         return Reading(**(export.reading | given))
     except ValueError as error:
         raise UsageError(str(error)) from error
+    except TypeError as error:
+        raise UsageError(
+            f"{options.export} reads images in a way that this version of cueco_tf does not know: "
+            f"{error}"
+        ) from error
 
 
 def _introduce(source):

@@ -17,7 +17,14 @@ from cueco_tf.settings.choices import LABELS, dataset_named
 from cueco_tf.settings.fields import ConfigError
 from cueco_tf.settings.run import RunConfig
 from cueco_tf.storage import remove_partials
-from pipelines.command import add_data_dir, check_file, options_of, parser_of, write_json
+from pipelines.command import (
+    add_data_dir,
+    check_file,
+    check_seed,
+    options_of,
+    parser_of,
+    write_json,
+)
 
 _DESCRIPTION = """\
 Scores a run's frozen encoder on a labelled data set, prints a table and writes RUN/evaluation.json.
@@ -140,8 +147,12 @@ def _evaluate(options):
     """Returns the scores and the path that they were written to."""
     if (options.run is None) == (options.embeddings is None):
         raise EvaluationError("Give either a RUN folder or --embeddings FILE.npz.")
+    if options.embeddings and (options.protocol != "fast" or options.dataset or options.labels):
+        rule = "--protocol sgd, --dataset and --labels are of a RUN"
+        raise EvaluationError(f"{rule}: --embeddings holds all that is scored.")
     if options.embeddings and not options.output:
         raise EvaluationError("--embeddings needs --output FILE.json.")
+    check_seed(options.seed)
     if options.epochs < 1 or not 0 < options.learning_rate < math.inf:
         raise EvaluationError(
             f"--epochs and --learning-rate should be positive. Received: {options.epochs}, "
@@ -212,8 +223,7 @@ def _score_run(folder, config, dataset, options):
     if images.test is None:
         raise EvaluationError(f"{dataset} has no labels. Choose a labelled set with --dataset.")
     try:
-        # Several networks look at each image.
-        with keep_copies(images, AUTO, trained=False) as images:
+        with keep_copies(images, AUTO, trained=False) as images:  # several networks look at each
             return score_run(run, images, options)
     except tf.errors.OpError as error:  # of a network, or of a file that is gone
         raise EvaluationError(in_one_line(error)) from error

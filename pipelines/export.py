@@ -104,17 +104,18 @@ def export(run, **options):
 
 
 @twin
-def export_of(run, folder=None):
+def export_of(run, folder=None, data_dir=None):
     """The path of a run's export, which is made where there is none.
 
     Args:
         run: path of a finished run.
         folder: path of the export. Defaults to exported/ and the run's name.
+        data_dir: where TensorFlow Datasets keeps its sets, or None for its own place.
 
     Raises:
         ExportError: for the export of another run, or of this one before it was trained anew.
     """
-    options = options_of(build_parser(), run=run, output=folder)
+    options = options_of(build_parser(), run=run, output=folder, data_dir=data_dir)
     output = _output_of(options)
     if not (output / MANIFEST).is_file():
         return _export(options)[0]

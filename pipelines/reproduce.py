@@ -9,6 +9,7 @@ from pathlib import Path
 from cueco_tf.ownership import InUseError, own
 from cueco_tf.process import command, fail, twin
 from cueco_tf.running.run_folder import RunError
+from cueco_tf.settings.fields import ConfigError
 from cueco_tf.settings.methods import METHODS
 from pipelines.command import options_of, parser_of
 from pipelines.reproducing.child import run
@@ -123,13 +124,8 @@ def main(argv=None):
     parser = build_parser()
     options = parser.parse_args(argv)
     try:
-        if options.command == "study":
-            if not options.hours > 0:
-                parser.error(f"--hours should be positive. Received: {options.hours}")
-            code, paths = _study(options)
-        else:
-            code, paths = _table(options)
-    except (StudyError, RunError, InUseError, OSError) as error:
+        code, paths = _do(options)
+    except (StudyError, ConfigError, RunError, InUseError, OSError) as error:
         return fail(error)
     if code > 128:
         print("Stopped and saved. The same command goes on.", file=sys.stderr)
@@ -142,11 +138,12 @@ def main(argv=None):
 
 @twin
 def reproduce(table, **options):
-    """Trains and evaluates the cells of a table that are not yet, as the command does.
+    """Trains and evaluates the runs of a table or a study that are not yet, as the command does.
 
     Args:
-        table: `"table1"`, `"table2"` or `"table3"`.
-        **options: those of the command by name: `scale`, `methods`, `seeds`, `epochs`, ...
+        table: `"table1"`, `"table2"`, `"table3"` or `"study"`.
+        **options: those of the command by name: `scale`, `methods`, `seeds`, `epochs`, ...; of a
+            study `grid`, `hours`, ...
 
     Returns:
         The path of the table in Markdown, which a notebook shows; a CSV file is beside it.
@@ -158,10 +155,14 @@ def reproduce(table, **options):
     """
     given = options_of(build_parser().command(table), **options)
     given.command = table
-    code, paths = _table(given)
+    code, paths = _do(given)
     if code:
         raise RuntimeError("Some runs are not done: see above. The same call goes on.")
     return Table(paths[0])
+
+
+def _do(options):
+    return _study(options) if options.command == "study" else _table(options)
 
 
 def _table(options):
@@ -203,6 +204,8 @@ def _do_cells(options, wanted):
 def _study(options):
     """Does the runs of a study until the hours are over; returns the exit code and the files
     written."""
+    if not options.hours > 0:
+        raise StudyError(f"--hours should be positive. Received: {options.hours}")
     end = time.monotonic() + 3600 * options.hours
     trials = read_trials(options.grid, options.runs)
     for trial in trials:

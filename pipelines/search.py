@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cueco_tf.export.reading import ExportError, read_export
 from cueco_tf.process import command, fail, twin
-from pipelines.command import UsageError, options_of, parser_of, reason
+from pipelines.command import UsageError, beside, options_of, parser_of, reason
 from pipelines.grouping.sorted_rows import clusters_of
 
 _DESCRIPTION = """\
@@ -98,7 +98,7 @@ def search(file, image=None, **options):
 
 
 def _sheet_of(options):
-    return options.sheet or options.file.with_name(f"{options.file.stem}-nearest.png")
+    return options.sheet or beside(options.file, "-nearest.png")
 
 
 def _search(options):
@@ -113,6 +113,8 @@ def _search(options):
     clusters = options.clusters and clusters_of(options.clusters, table)
     title, query, own = _query(options, table, clusters)
     found = nearest_rows(table, query, options.top, own)
+    if not found:
+        raise UsageError(f"{options.file} holds no image but the query.")
     rows = [each.row for each in found]
     paths = values_of(table, "paths", rows if own is None else [own, *rows])
     if clusters is None:
@@ -125,7 +127,7 @@ def _search(options):
     if options.cluster is None:
         names.insert(0, options.image if own is None else paths[own])
     _draw(sheet, names, title, _texts(matches), table.origin.get("reading", {}))
-    return Nearest(matches, sheet, title)
+    return Nearest(matches, sheet, title, sheet.read_bytes())
 
 
 def _texts(matches):
@@ -181,6 +183,10 @@ def _embed(options, origin):
     folder = options.export or origin.get("export")
     if folder is None:
         raise ValueError(f"{options.file} does not name its encoder: give it with --export.")
+    if not options.export and not Path(folder).is_dir():
+        raise ValueError(
+            f"{folder}, the encoder of {options.file}, is no longer there: name it with --export."
+        )
     export = read_export(folder)
     if export.sha256 != origin.get("sha256", export.sha256):
         raise ValueError(

@@ -14,7 +14,7 @@ import numpy as np
 
 from cueco_tf.clustering import duplicates
 from cueco_tf.clustering.kmeans import spherical_kmeans
-from cueco_tf.clustering.neighbours import CELLS, EXACT, search_cells
+from cueco_tf.clustering.neighbours import EXACT, search_cells, sort_into_cells
 from cueco_tf.evaluation.vectors import normalize
 
 NEIGHBOURS = 10
@@ -87,15 +87,14 @@ def neighbours_of_many(x, k, queries=None, seed=0, cells=None):
             square root of 3 n beyond: sorting into cells then costs as much as searching them.
 
     Yields:
-        `(of, found, similarities)`: see `neighbours.search_cells`. Each query comes once, but for
-        those in a cell without a row to compare them with.
+        `(of, found, similarities)`: see `neighbours.search_cells`. Each query comes once.
     """
     if cells is None:
         cells = cells_of(len(x))
     rng = np.random.default_rng(seed)
     seen = rng.choice(len(x), min(len(x), _POINTS * cells), replace=False, shuffle=False)
     centres = spherical_kmeans(x[np.sort(seen)], cells, seed, _ROUNDS)
-    near = _nearest_cells(x, centres, min(CELLS, len(centres)))
+    near, centres = sort_into_cells(x, centres, k, _nearest_cells)
     home = near[:, 0] if queries is None else _nearest_cells(queries, centres, 1)[:, 0]
     yield from search_cells(x, queries, near, home, k, _search)
 

@@ -34,7 +34,7 @@ def nearest(x, k, queries=None, seed=0):
         home = home if queries is None else np.zeros(len(queries), np.int32)
     else:
         centres = grow(x, seed, len(x) // PER_CELL).centres
-        near = _nearest_cells(x, centres, min(CELLS, len(centres)))
+        near, centres = sort_into_cells(x, centres, k, _nearest_cells)
         home = near[:, 0] if queries is None else _nearest_cells(queries, centres, 1)[:, 0]
     rows = np.full((len(home), k), -1, np.int64)
     similarities = np.full((len(home), k), -1, np.float32)
@@ -42,6 +42,28 @@ def nearest(x, k, queries=None, seed=0):
         rows[of, : found.shape[1]] = found
         similarities[of, : found.shape[1]] = similarity
     return rows, similarities
+
+
+def sort_into_cells(x, centres, k, nearest_cells):
+    """The cells in which each row can be found. Those of too few rows to find k neighbours in, such
+    as that of a row far from all others, are given up.
+
+    Args:
+        x: `(n, dim)` rows.
+        centres: `(cells, dim)`.
+        k: integer >= 1, neighbours that are wanted.
+        nearest_cells: function of `(x, centres, count)` that returns the `count` nearest centres
+            of each row, `(n, count)` integers, the nearest first.
+
+    Returns:
+        `(near, centres)`: the up to three nearest cells of each row, and the centres that are left.
+    """
+    near = nearest_cells(x, centres, min(CELLS, len(centres)))
+    large = np.bincount(near.ravel(), minlength=len(centres)) > k
+    if large.all() or not large.any():
+        return near, centres
+    centres = centres[large]
+    return nearest_cells(x, centres, min(CELLS, len(centres))), centres
 
 
 def search_cells(x, queries, near, home, k, search):

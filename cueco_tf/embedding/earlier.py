@@ -87,7 +87,8 @@ class Earlier:
         today = self._source.states([numbers[k] for k in known], hashes="hashes" in self._fields)
         same = today["sizes"] >= 0
         for field in self._fields:
-            same &= (rows[field] == today[field]).reshape(len(rows), -1).all(axis=1)
+            equal = rows[field] == today[field]
+            same &= equal.all(axis=tuple(range(1, equal.ndim)))
         rows, today = rows[same], today[same]
         for field in ("sizes", "mtimes_ns"):
             rows[field] = today[field]

@@ -21,7 +21,7 @@ def range_warnings(source):
     Returns:
         A list of sentences.
     """
-    reading = source.reading or AS_STORED
+    reading = source.reading if isinstance(source, FileSource) else AS_STORED
     used = {bits: Used(bits) for bits in (8, 16, 32)}
     count = min(_SAMPLE, len(source))
     for i in np.linspace(0, len(source) - 1, count).astype(int):

@@ -101,6 +101,8 @@ def _block(encoder, source, numbers, earlier, dtype, pace):
     with pace.reading(len(new)) if pace else contextlib.nullcontext():
         states = source.states(new)  # before they are read: later changes are noticed next time
         images, kept, skipped = source.load(new)
+    found, kept, endless = _encoded(encoder, source, images, kept)
+    skipped = [*skipped, *endless]
     rows = np.empty(len(old) + len(kept), dtype)
     before, after = rows[: len(old)], rows[len(old) :]
     if old:
@@ -109,8 +111,21 @@ def _block(encoder, source, numbers, earlier, dtype, pace):
             before[name] = old_rows[name]
     if kept:
         after["index"] = kept
-        for name, values in encoder(images)._asdict().items():
+        for name, values in found.items():
             after[name] = values
         for name in states.dtype.names:
             after[name] = states[name][np.searchsorted(new, kept)]
     return rows[np.argsort(rows["index"])], skipped, len(old)
+
+
+def _encoded(encoder, source, images, kept):
+    """What the encoder gives for images, by name; the numbers of those it gives numbers for; and
+    `(name, reason)` of the others."""
+    if not kept:
+        return {}, kept, []
+    found = encoder(images)
+    finite = np.isfinite(found.embeddings).all(axis=1)
+    why = "the encoder gives no finite numbers for it"
+    endless = [(source.name(kept[i]), why) for i in np.flatnonzero(~finite)]
+    numbers = [kept[i] for i in np.flatnonzero(finite)]
+    return {name: values[finite] for name, values in found._asdict().items()}, numbers, endless

@@ -126,6 +126,7 @@ class _Arrays:
     """Images that are held as arrays, of pixels as the encoder takes them.
 
     They are those from `_range[0]` to `_range[1]` of an array called `_title`, of `_bytes` each.
+    `reading` says how they become such pixels, None where they are.
     """
 
     reading = scan = None
@@ -199,11 +200,11 @@ class ArrayFile(_Arrays):
         self._shape, self._offset, self._dtype = array.shape, array.offset, array.dtype
         self._title, self._range = str(path), (0, len(array))
         self._bytes = array[0].nbytes
+        self.reading = None if self._dtype == self._how.dtype else self._how
 
     def fingerprint(self):
-        """Changes with the file's path, shape, size or time."""
-        state = self.path.stat()
-        known = (self._title, self._shape, self._range, state.st_size, state.st_mtime_ns)
+        """Changes with the file's path, shape, size or time, and with how pixels are read."""
+        known = self._title, self._shape, self._range, self.reading, members.state(self.path)
         return hashlib.sha256(repr(known).encode()).hexdigest()
 
     def _mtime_ns(self):
@@ -218,7 +219,7 @@ class ArrayFile(_Arrays):
         count *= self._bytes // self._dtype.itemsize
         block = np.fromfile(self.path, self._dtype, count, offset=offset)
         block = block.reshape(-1, *self._shape[1:])[np.asarray(numbers) - numbers[0]]
-        if self._dtype == self._how.dtype:
+        if self.reading is None:
             return block
         return to_pixels(block, self._how.range_of(bits_of(self._dtype)), self._how.dtype)
 

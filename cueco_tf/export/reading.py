@@ -101,13 +101,20 @@ class Export:
                 f"{self.sha256[:12]}..., received {found[:12]}... Copy or export it again."
             )
         try:
-            return Encoder(content, device)
+            encoder = Encoder(content, device)
         except DeviceError:
             raise
         except Exception as error:  # ONNX Runtime has kinds of its own, one for each reason
             raise ExportError(
                 f"ONNX Runtime cannot open {path}: {error}".splitlines()[0]
             ) from error
+        sizes = encoder.image_size, encoder.embedding_dim
+        if sizes != (self.image_size, self.embedding_dim):
+            raise ExportError(
+                f"{path} takes images of {sizes[0]} pixels and gives {sizes[1]} numbers, by its "
+                f"manifest of {self.image_size} and {self.embedding_dim}. Export it again."
+            )
+        return encoder
 
 
 def read_export(folder):
@@ -177,6 +184,8 @@ class Encoder:
         self._turn = threading.Lock() if self.device == "cuda" else contextlib.nullcontext()
         self.busy, self._counting = 0.0, threading.Lock()
         self.image_size = self._session.get_inputs()[0].shape[1]
+        outputs = {each.name: each.shape for each in self._session.get_outputs()}
+        self.embedding_dim = outputs[OUTPUTS[0]][-1]
 
     def __call__(self, images):
         """`Outputs` for images `(n, image_size, image_size, channels)`, of the manifest's type."""

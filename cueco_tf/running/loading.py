@@ -68,7 +68,8 @@ class Run:
         Returns:
             The embeddings: `pipelines.results.read_back.Embeddings`.
         """
-        folder = importlib.import_module("pipelines.export").export_of(self.path, export)
+        export_of = importlib.import_module("pipelines.export").export_of
+        folder = export_of(self.path, export, options.get("data_dir"))
         return importlib.import_module("pipelines.embed").embed(folder, source, **options)
 
 

@@ -40,11 +40,7 @@ class Monitor(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds `effective_rank`, `silhouette` and `knn_top1`, in [0, 1], to the logs of an epoch
-        whose turn it is.
-
-        Raises:
-            FloatingPointError: for features that cannot be compared.
-        """
+        whose turn it is; raises FloatingPointError for features that cannot be compared."""
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
         self.encoder.set_weights(self.model.encoder.get_weights())

@@ -57,7 +57,7 @@ class Parser(argparse.ArgumentParser):
         """The options nearest to those in a message that are none."""
         known = set(self._all_options())
         for word in message.split():
-            option = word.partition("=")[0]
+            option = word.partition("=")[0].rstrip(":,")
             if option.startswith("--") and option not in known:
                 yield from difflib.get_close_matches(option, known, 1, 0.7)
 

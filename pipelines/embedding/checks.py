@@ -93,7 +93,7 @@ def _check_update(options):
 def _shard(text):
     from cueco_tf.embedding.shards import Shard
 
-    index, _, count = text.partition("/")
+    index, _, count = str(text).partition("/")
     if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
         raise UsageError(f"--shard should be I/N, with I from 0 to N - 1. Received: {text}")
     return Shard(int(index), int(count))

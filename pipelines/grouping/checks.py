@@ -3,7 +3,7 @@
 import importlib.util
 
 from cueco_tf.ownership import check_free
-from pipelines.command import UsageError, check_parent
+from pipelines.command import UsageError, check_folder, check_parent, check_seed
 from pipelines.grouping.methods import is_run, method_of
 
 
@@ -21,11 +21,8 @@ def check_options(options):
         )
     if options.with_embeddings and not importlib.util.find_spec("pyarrow"):
         raise UsageError("--with-embeddings, in points.parquet, needs pyarrow: pip install pyarrow")
-    output = options.output
-    check_parent("--output", output)
-    if output.exists() and not (options.overwrite and (output / "clusters.json").is_file()):
-        kind = "and is no folder of clusters" if options.overwrite else "or add --overwrite"
-        raise UsageError(f"{output} exists. Choose another --output, {kind}.")
+    check_seed(options.seed)
+    check_folder(options.output, options.overwrite, "clusters", "clusters.json")
     for option, folder in (("--copy-to", options.copy_to), ("--link-to", options.link_to)):
         if folder is not None and folder.exists():  # never overwritten: it may hold anything
             raise UsageError(f"{folder} exists. Choose a new folder for {option}.")

@@ -8,7 +8,6 @@ import numpy as np
 
 from cueco_tf.clustering.describe import OTHER
 from cueco_tf.embedding.embeddings_file import printable
-from pipelines.command import UsageError, reason
 
 _ROWS = 65_536  # of points.parquet that are written at once
 
@@ -38,25 +37,6 @@ def write_table(path, collection, clusters, leaves):
         )
         for name, own, similarity, rank, other, distance, leaf in zip(*columns, strict=True):
             writer.writerow((name, own, f"{similarity:.6f}", rank, other, f"{distance:.6f}", leaf))
-
-
-def clusters_of(folder, paths):
-    """The cluster of each image by the clusters.csv in a folder: `(n,)` integers.
-
-    Raises:
-        UsageError: where there is none, or it is not of these images.
-    """
-    table = folder / "clusters.csv"
-    try:
-        with open(table, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = [(row["path"], int(row["cluster"])) for row in csv.DictReader(file)]
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UsageError(
-            f"{folder} holds no clusters.csv of python -m pipelines.clusters ({reason(error)})."
-        ) from error
-    if [path for path, _ in rows] != paths.tolist():
-        raise UsageError(f"{table} is of other images than the file of embeddings.")
-    return np.array([cluster for _, cluster in rows])
 
 
 def write_tree(path, collection, grouping, about):

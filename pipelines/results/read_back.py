@@ -147,12 +147,13 @@ class Match(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Nearest:
-    """What a search found: a list of `matches`, best first, and the path of the `sheet` that shows
-    them, which a notebook does too."""
+    """What a search found: a list of `matches`, best first, the path of the `sheet` that shows
+    them, which the next search may replace, and its `picture` as PNG, which a notebook shows."""
 
     matches: list
     sheet: Path
     title: str
+    picture: bytes = dataclasses.field(repr=False)
 
     def __len__(self):
         return len(self.matches)
@@ -161,4 +162,4 @@ class Nearest:
         return iter(self.matches)
 
     def _repr_png_(self):
-        return self.sheet.read_bytes()
+        return self.picture

@@ -152,6 +152,8 @@ def test_pairs_on_disk_are_those_in_memory(digits, tmp_path):
             assert (similarity <= 1 + 1e-5).all()
             equal += np.count_nonzero(near[:, 0] == of)
         assert equal >= least * 1500
+    # Cells of a few rows, in which not all have ten neighbours.
+    assert (many_neighbours.pairs_of_many(x, tmp_path, 0.9, cells=300).rows >= 0).all()
     cells = many_neighbours.pairs_of_many(x, tmp_path, threshold, cells=20)
     pairs = {tuple(group) for group in groups}
     assert len(pairs & {tuple(group) for group in cells.groups}) > 0.95 * len(pairs)

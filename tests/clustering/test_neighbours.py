@@ -52,6 +52,20 @@ def test_cells_find_the_close_pairs_of_an_exact_search(pixels, monkeypatch):
     assert np.mean(others[:, 0] == np.arange(300)) > 0.99
 
 
+def test_a_row_far_from_all_has_neighbours_too(monkeypatch):
+    rng = np.random.default_rng(0)
+    middles = np.eye(8, 16, dtype=np.float32)
+    x = np.repeat(middles, 60, axis=0) + 0.01 * rng.normal(size=(480, 16)).astype(np.float32)
+    x = normalize(np.concatenate([x, -middles[:1] - 0.3 * middles[1:2]]))
+    _, exact = neighbours.nearest(x, 5)
+    monkeypatch.setattr(neighbours, "EXACT", 100)
+    monkeypatch.setattr(neighbours, "PER_CELL", 6)
+    rows, similarities = neighbours.nearest(x, 5)
+    assert (rows >= 0).all() and (similarities[480] > -0.5).all()
+    np.testing.assert_allclose(similarities, (x[:, None] * x[rows]).sum(axis=-1), atol=1e-5)
+    assert duplicates.outliers(similarities)[0] == duplicates.outliers(exact)[0] == 480
+
+
 def test_groups_are_the_connected_components():
     # 0-1-2 in a chain, 5-6 a pair, 3 and 4 alone, 7 joined to 0 from its side only.
     rows = np.array([[1], [2], [1], [0], [0], [6], [5], [0]])

@@ -16,8 +16,8 @@ from cueco_tf.running import checkpoints
 
 SCRIPT = Path(__file__).with_name("worker_script.py")
 TINY = [
-    *("--dataset", "digits", "--width", "8", "--batch-size", "256", "--queue-size", "300"),
-    *("--epochs", "8", "--image-size", "8", "--sync-batchnorm"),
+    *("--encoder", "resnet10", "--width", "8", "--batch-size", "256", "--queue-size", "300"),
+    *("--epochs", "8", "--image-size", "8", "--clusters", "10", "--sync-batchnorm"),
 ]
 
 
@@ -77,6 +77,14 @@ def test_devices_and_processes_follow_one_device(tmp_path):
                 np.testing.assert_array_equal(other[name], results[0][name], err_msg=case)
 
 
+@pytest.fixture
+def unlabelled(digits, tmp_path_factory):
+    """The digits as a set without labels, which is scored on the digits."""
+    path = tmp_path_factory.mktemp("digits") / "digits.npy"
+    np.save(path, np.uint8(digits.train.images))
+    return ["--dataset", f"array:{path}", "--eval-dataset", "digits"]
+
+
 def train(tmp_path, name, *more, chief_last=False):
     """Two workers of a run; each names a folder of its own, and only the chief may make its."""
     folders = (tmp_path / name, tmp_path / f"{name}-worker1")
@@ -97,15 +105,15 @@ def wait_for_checkpoint(folder, pair):
 
 
 @pytest.mark.slow
-def test_a_stopped_and_a_killed_worker_cost_nothing_but_time(tmp_path):
+def test_a_stopped_and_a_killed_worker_cost_nothing_but_time(tmp_path, unlabelled):
     # The chief comes up last.
-    codes, outputs = finish(train(tmp_path, "undisturbed", chief_last=True))
+    codes, outputs = finish(train(tmp_path, "undisturbed", *unlabelled, chief_last=True))
     assert codes == [0, 0], outputs
     assert "Run folder" in outputs[0] and "Run folder" not in outputs[1]
 
     # One worker is told to stop, as the manager of a cluster does: all save and stop together.
     saved = tmp_path / "disturbed" / "checkpoints"
-    pair = train(tmp_path, "disturbed")
+    pair = train(tmp_path, "disturbed", *unlabelled)
     wait_for_checkpoint(saved, pair)
     pair[1].send_signal(signal.SIGTERM)
     codes, outputs = finish(pair)
@@ -115,7 +123,7 @@ def test_a_stopped_and_a_killed_worker_cost_nothing_but_time(tmp_path):
     assert not (tmp_path / "disturbed" / "summary.json").exists()
 
     # One worker is killed: all start again by themselves.
-    pair = train(tmp_path, "disturbed", "--resume")
+    pair = train(tmp_path, "disturbed", *unlabelled, "--resume")
     wait_for_checkpoint(saved, pair)
     os.kill(child_of(pair[1].pid), signal.SIGKILL)
     codes, outputs = finish(pair)
@@ -136,7 +144,7 @@ def test_a_stopped_and_a_killed_worker_cost_nothing_but_time(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disturbed", "undisturbed"]
 
     # A folder that holds a run is refused by all, in the chief's words.
-    codes, outputs = finish(train(tmp_path, "disturbed"))
+    codes, outputs = finish(train(tmp_path, "disturbed", *unlabelled))
     assert codes == [2, 2] and all("exists and is not empty" in text for text in outputs), outputs
 
 

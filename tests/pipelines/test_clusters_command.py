@@ -308,6 +308,8 @@ def test_what_cannot_be_gets_one_line_and_leaves_nothing(made, tmp_path, capsys)
         ((photos, "--count", "ten"), "Received: ten"),
         ((photos, "--count", 1, "--method", "head"), "--method head needs a --count of at least 2"),
         ((photos, "--other", "2"), "--other should be a similarity in [-1, 1]"),
+        ((photos, "--seed", "-1"), "--seed should be in [0, 2**32 - 1]. Received: -1"),
+        ((photos, "--output", tmp_path / "folder", "--overwrite"), "is no folder of clusters. Ch"),
         ((photos, "--output", tmp_path / "no" / "out"), "There is no folder"),
         ((photos, "--copy-to", tmp_path / "folder"), "exists. Choose a new folder for --copy-to"),
         ((gone, "--count", 3, "--copy-to", tmp_path / "new"), "cannot be put into a folder"),

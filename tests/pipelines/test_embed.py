@@ -19,9 +19,11 @@ import cueco_tf
 from cueco_tf import evaluation, storage
 from cueco_tf.data import image_files
 from cueco_tf.data.file_splits import FileSplit
+from cueco_tf.data.reading import Reading
 from cueco_tf.data.scan import find, scan
-from cueco_tf.embedding import rows
+from cueco_tf.embedding import rows, work
 from cueco_tf.embedding.embeddings_file import read_file
+from cueco_tf.embedding.shards import identity
 from cueco_tf.embedding.sources import ArrayFile, FileSource, open_source
 from cueco_tf.export.reading import read_export
 from pipelines import embed, search
@@ -722,6 +724,58 @@ def test_a_told_range_is_the_exports_own_and_can_be_given(
     for bad in (("--pixel-range", 5, 5), ("--max-megapixels", 0)):
         assert run(digits_export, twelve, "--output", tmp_path / "bad.npz", *bad) == 2
         assert f"error: {bad[0]} should be" in capsys.readouterr().err
+
+
+def test_rows_of_an_array_are_known_by_what_their_pixels_are_taken_for(tmp_path):
+    path = tmp_path / "deep.npy"
+    np.save(path, np.arange(4 * 8 * 8 * 3, dtype=np.uint16).reshape(4, 8, 8, 3))
+    known = []
+    for pixel_range in ((0, 4095), (0, 65_535)):
+        source = open_source(str(path), 8, reading=Reading(pixel_range, channels=3, depth=16))
+        assert source.reading.pixel_range == pixel_range
+        cut = source.cut(1, 3)
+        known.append((source.fingerprint(), cut.fingerprint(), str(identity("0", source))))
+        assert cut.load([0])[0].max() == pytest.approx(255 * 383 / pixel_range[1])
+    assert not set(known[0]) & set(known[1])
+    np.save(path, np.zeros((4, 8, 8, 3), np.uint8))
+    assert open_source(str(path), 8).reading is None
+
+
+def test_an_image_without_finite_numbers_is_skipped(digits_export, array, tmp_path):
+    export = read_export(digits_export)
+    encoder = export.encoder()
+
+    class Overflowing:
+        batch_size, threads = encoder.batch_size, 1
+
+        def __call__(self, images):
+            found = encoder(images)
+            for place, number in ((1, np.nan), (4, np.inf)):
+                found.embeddings[place, 3] = number
+            return found
+
+    source, out = open_source(str(array), export.image_size), tmp_path / "out.npz"
+    done = work.embed(export, Overflowing(), source, out, threads=1)
+    count = 2 * -(-len(source) // encoder.batch_size)
+    assert (done.rows, done.skipped) == (len(source) - count, count)
+    assert np.isfinite(read(out)["embeddings"]).all()
+    listed = (tmp_path / "out.npz.skipped.csv").read_text()
+    assert f"{array}#1,the encoder gives no finite numbers for it" in listed
+
+
+def test_a_manifest_that_is_not_of_its_file_is_refused(digits_export, array, tmp_path, capsys):
+    for name, changed, message in (
+        ("size", {"input": {"image_size": 12}}, "takes images of 16 pixels and gives"),
+        ("dim", {"embedding_dim": 7}, "by its manifest of 16 and 7. Export it again"),
+        ("how", {"input": {"reading": {"gamma": 2}}}, "does not know: .*gamma"),
+    ):
+        copied = shutil.copytree(digits_export, tmp_path / name)
+        manifest = json.loads((copied / "manifest.json").read_text())
+        for key, value in changed.items():
+            manifest[key] = manifest[key] | value if isinstance(value, dict) else value
+        (copied / "manifest.json").write_text(json.dumps(manifest))
+        assert run(copied, "digits", "--output", tmp_path / "out.npz") == 2
+        assert re.search(message, capsys.readouterr().err)
 
 
 def test_the_limit_of_pixels_can_be_raised(digits_export, tmp_path, capsys):

@@ -134,6 +134,10 @@ def test_bad_features_are_refused_and_nothing_is_overwritten(features, tmp_path,
     assert "fit float32" in refusal(**features | {"test_x": features["test_x"] * 1e30})
     assert "finite" in refusal(**features | {"test_x": features["test_x"] * np.nan})
     assert "two classes" in refusal(**features | {"train_y": features["train_y"] * 0})
+    for option in (("--protocol", "sgd"), ("--dataset", "cifar10"), ("--labels", "none")):
+        options = ["--embeddings", str(tmp_path / "bad.npz"), "--output", str(output), *option]
+        assert evaluate.main(options) == 2
+        assert "are of a RUN: --embeddings holds all" in capsys.readouterr().err
     (tmp_path / "no.npz").write_text("no")
     options = ["--embeddings", str(tmp_path / "no.npz"), "--output", str(output)]
     assert evaluate.main(options) == 2 and "cannot be read" in capsys.readouterr().err

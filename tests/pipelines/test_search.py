@@ -141,6 +141,28 @@ def test_rows_of_an_array_are_drawn_too(digits_export, digits, tmp_path, capsys)
     np.testing.assert_array_equal(drawn, digits.test.images[3])
 
 
+def test_a_file_of_one_row_has_no_neighbours_to_show(digits_export, digits, tmp_path, capsys):
+    np.save(tmp_path / "one.npy", digits.test.images[:1])
+    out = tmp_path / "one.npz"
+    arguments = [digits_export, tmp_path / "one.npy", "--output", out]
+    assert embed.main([str(argument) for argument in arguments]) == 0
+    assert run(out, "--row", 0) == 2
+    assert "one.npz holds no image but the query." in capsys.readouterr().err
+
+
+def test_parts_are_searched_from_within_their_folder(
+    digits_export, digits, tmp_path, monkeypatch, capsys
+):
+    np.save(tmp_path / "a.npy", digits.test.images[:9])
+    parts = tmp_path / "parts"
+    for shard in ("0/2", "1/2"):
+        arguments = [digits_export, tmp_path / "a.npy", "--output", parts, "--shard", shard]
+        assert embed.main([str(argument) for argument in arguments]) == 0
+    monkeypatch.chdir(parts)
+    assert run(".", "--row", 1, "--top", 1) == 0
+    assert (tmp_path / "parts-nearest.png").is_file()
+
+
 def test_wrong_input_is_refused_in_one_line(embedded, digits_export, tmp_path, capsys):
     import json
     import shutil
@@ -152,6 +174,11 @@ def test_wrong_input_is_refused_in_one_line(embedded, digits_export, tmp_path, c
     (other / "manifest.json").write_text(json.dumps(manifest))
     file, query = embedded / "digits.npz", embedded / "digits" / "07.png"
     shutil.copy(query, tmp_path / "new.png")
+    left = shutil.copytree(digits_export, tmp_path / "left")
+    moved = tmp_path / "moved.npz"
+    assert embed.main([str(left), str(embedded / "digits"), "--output", str(moved)]) == 0
+    shutil.rmtree(left)
+    capsys.readouterr()
     (tmp_path / "broken.png").write_bytes(b"no")
     for arguments, message in (
         ((tmp_path / "no.npz", query), "is not a file of embeddings"),
@@ -159,6 +186,7 @@ def test_wrong_input_is_refused_in_one_line(embedded, digits_export, tmp_path, c
         ((file, "nowhere.png"), "nowhere.png is no image file, and none of"),
         ((file, tmp_path / "broken.png"), "cannot be read: UnidentifiedImageError"),
         ((file, tmp_path / "new.png", "--export", tmp_path), "is not an export"),
+        ((moved, tmp_path / "new.png"), "is no longer there: name it with --export"),
         ((file, tmp_path / "new.png", "--export", other), "is another encoder than that of"),
         ((file, "--row", 81), "--row should be in [0, 80]. Received: 81"),
         ((file, "--cluster", 77), "No image is in cluster 77: there are clusters"),
@@ -170,4 +198,5 @@ def test_wrong_input_is_refused_in_one_line(embedded, digits_export, tmp_path, c
         assert run(*arguments) == 2
         printed = capsys.readouterr().err.strip().splitlines()
         assert len(printed) == 1 and message in printed[0], printed
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken.png", "new.png", "other"]
+    names = ["broken.png", "moved.npz", "new.png", "other"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names

@@ -15,9 +15,10 @@ from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.export.reading import ExportError
 from cueco_tf.running.run_folder import RunError
 from cueco_tf.settings.fields import ConfigError
-from pipelines import clusters, evaluate, export, report, search
+from pipelines import clusters, evaluate, export, report, reproduce, search
 from pipelines.command import UsageError, options_of
 from pipelines.embedding.options import build_parser
+from pipelines.reproducing.study import StudyError
 from pipelines.results.page import Page
 
 
@@ -76,6 +77,13 @@ def test_what_cannot_be_is_raised_in_the_commands_words(run, tmp_path):
         report.report(run, images=1)
     with pytest.raises(evaluate.EvaluationError, match="either a RUN folder or --embeddings"):
         evaluate.evaluate()
+    with pytest.raises(UsageError, match=r"--shard should be I/N, .* Received: \(0, 2\)"):
+        cueco_tf.embed("e", "s", output=tmp_path / "parts", shard=(0, 2))
+    with pytest.raises(StudyError, match="cannot be read"):
+        cueco_tf.reproduce("study", grid=str(tmp_path / "grid.json"))
+    for seed in (-1, 2**32):
+        with pytest.raises(UsageError, match=r"--seed should be in \[0, 2\*\*32 - 1\]"):
+            evaluate.evaluate(run, seed=seed)
     (tmp_path / "taken").write_text("")
     with pytest.raises(ExportError, match="exists"):
         export.export(run, output=tmp_path / "taken")
@@ -117,7 +125,10 @@ def test_images_are_embedded_sorted_searched_and_compared(
     found = cueco_tf.search("photos.npz", tmp_path / "photos" / "07.png", top=3)
     assert Path(found.matches[0].path).name in ("07.png", "again.png")
     assert found.matches[0].similarity > 0.9999 and len(found) == 3
-    assert found._repr_png_() == Path("photos-nearest.png").read_bytes()
+    shown = found._repr_png_()
+    assert shown == Path("photos-nearest.png").read_bytes()
+    cueco_tf.search("photos.npz", row=9, top=3)  # which draws there too
+    assert found._repr_png_() == shown != Path("photos-nearest.png").read_bytes()
     assert embedded.paths[found.matches[1].row] == found.matches[1].path
 
     twice = cueco_tf.duplicates(embedded.path, embedded.path)
@@ -137,6 +148,16 @@ def test_an_export_of_another_run_is_not_taken_for_the_runs_own(run, digits_expo
         cueco_tf.load_run(run).embed("digits", export=other)
 
 
+def test_a_run_is_exported_with_its_data_where_they_are(run, tmp_path):
+    copied = shutil.copytree(run, tmp_path / "run")
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | {"dataset": "cifar100"}))
+    with pytest.raises(ValueError, match=f"{tmp_path / 'sets'}"):
+        cueco_tf.load_run(copied).embed(
+            "digits", export=tmp_path / "export", data_dir=tmp_path / "sets"
+        )
+
+
 def test_values_are_read_as_on_the_command_line(tmp_path):
     parser = search.build_parser()
     options = options_of(parser, file="f.npz", row=np.int64(3), export=tmp_path)
@@ -153,6 +174,10 @@ def test_values_are_read_as_on_the_command_line(tmp_path):
             options_of(parser, file="f.npz", **given)
     reading = options_of(build_parser(), export="e", source="s", pixel_range=(0, 4095))
     assert reading.pixel_range == [0.0, 4095.0]
+    table = options_of(reproduce.build_parser().command("table1"), scale="cpu", seeds=0)
+    assert table.seeds == [0]
+    table = options_of(reproduce.build_parser().command("table1"), scale="cpu", methods="byol")
+    assert table.methods == ["byol"]
 
 
 def test_a_page_too_large_for_a_notebook_is_named(tmp_path):

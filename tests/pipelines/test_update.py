@@ -97,6 +97,19 @@ def test_an_update_is_the_file_made_anew(
     assert encoder.images == 0 and out.read_bytes() == anew.read_bytes()
 
 
+def test_a_folder_that_grows_by_more_than_a_block_is_brought_up_to_date(
+    digits_export, pictures, digits, tmp_path, capsys
+):
+    out, anew = tmp_path / "out.npz", tmp_path / "anew.npz"
+    assert run(digits_export, pictures, "--output", out) == 3
+    for i, image in enumerate(digits.test.images[80:180]):
+        Image.fromarray(image).save(pictures / f"x{i:02d}.png")
+    assert run(digits_export, pictures, "--update", out) == 3
+    assert "179 embeddings, 79 of them unchanged" in capsys.readouterr().out
+    assert run(digits_export, pictures, "--output", anew) == 3
+    assert out.read_bytes() == anew.read_bytes()
+
+
 def test_only_the_content_tells_what_kept_its_size_and_time(
     digits_export, pictures, digits, tmp_path, capsys
 ):

@@ -173,6 +173,16 @@ def test_options_of_no_method_and_methods_that_are_none_are_refused(capsys):
         assert stop.value.code == 2 and "error: " in capsys.readouterr().err
 
 
+def test_a_wrong_value_is_not_answered_with_its_own_option(capsys):
+    for arguments in (["--epochs", "x"], ["--epochs"]):
+        with pytest.raises(SystemExit):
+            parse(arguments)
+        assert "Did you mean" not in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse(["--epoch_s", "3"])
+    assert "Did you mean --epochs?" in capsys.readouterr().err
+
+
 def test_an_option_of_another_method_is_refused_by_name(capsys):
     with pytest.raises(SystemExit) as stop:
         parse(["--method", "byol", "--queue-size", "9", "--nosuch=3"])
