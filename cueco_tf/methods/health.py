@@ -89,12 +89,17 @@ def warn_of_long_queue(queue_size, images, role="as negatives"):
 
 
 class UsageMonitor(keras.callbacks.Callback):
-    """Warns when a few clusters take most of the images."""
+    """Warns when a few clusters begin to take most of the images."""
+
+    def __init__(self):
+        super().__init__()
+        self.crowded = False
 
     def on_epoch_end(self, epoch, logs=None):
-        """Warns of each epoch whose images crowd into few clusters."""
-        entropy = logs["usage_entropy"]
-        if 0 < entropy < LOW_USAGE_ENTROPY:
+        """Warns of an epoch whose images crowd into few clusters, after one where they do not."""
+        entropy, before = logs["usage_entropy"], self.crowded
+        self.crowded = 0 < entropy < LOW_USAGE_ENTROPY
+        if self.crowded and not before:
             warnings.warn(
                 f"Usage entropy fell to {entropy:.2f} (1 is even): a few clusters take most of the "
                 f"images. Try fewer clusters, a longer warm-up or a smaller second loss weight.",

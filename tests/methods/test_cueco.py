@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import cueco_tf
 from cueco_tf import CueCo
+from cueco_tf.methods.health import UsageMonitor
 from cueco_tf.parts.batch_norm import FusedBatchNormalization
 from cueco_tf.parts.clusters import VARIANCE_FLOOR, is_dead
 
@@ -378,3 +379,13 @@ def test_public_names_are_there():
         assert getattr(cueco_tf, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         cueco_tf.nonsense  # noqa: B018
+
+
+def test_uneven_clusters_are_warned_of_when_they_become_so():
+    monitor, warned = UsageMonitor(), []
+    for epoch, entropy in enumerate((0.0, 0.9, 0.6, 0.5, 0.8, 0.6)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            monitor.on_epoch_end(epoch, {"usage_entropy": entropy})
+        warned += [str(each.message)[:28] for each in caught]
+    assert warned == ["Usage entropy fell to 0.60 ("] * 2
