@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from cueco_tf.export.reading import read_export
 from cueco_tf.progress import tqdm
 
 _LEAST_SHARDS, _IMAGES = 16, 100_000  # of a shard
+_PATIENCE = 1.5  # seconds for a cluster to answer
 
 
 class RayError(ValueError):
@@ -36,12 +38,24 @@ class Workers(NamedTuple):
 
 
 def check_ray():
-    """Raises RayError where Ray Data is not installed."""
+    """Raises RayError where nobody listens at `RAY_ADDRESS`, or Ray Data is not installed."""
+    _check_address(os.environ.get("RAY_ADDRESS", ""))
     missing = [name for name in ("ray", "pandas", "pyarrow") if not importlib.util.find_spec(name)]
     if missing:
         raise RayError(
             f"--engine ray needs Ray Data ({', '.join(missing)} missing): pip install cueco-tf[ray]"
         )
+
+
+def _check_address(address):
+    # Ray itself tries for a minute and more.
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # none, or a name that Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise RayError(f"There is no Ray cluster at RAY_ADDRESS={address}: {error}") from error
 
 
 def default_shards(images):

@@ -3,12 +3,14 @@
 import importlib.util
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cueco_tf.embedding import ray_engine
 from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.embedding.ray_engine import RayError, default_shards
 from pipelines import embed
@@ -32,13 +34,26 @@ def workers_of_ray():
     return found
 
 
+def test_an_address_where_nobody_listens_is_told_at_once(
+    digits_export, tmp_path, monkeypatch, capsys
+):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "auto", ""):
+            ray_engine._check_address(address)
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    out = tmp_path / "parts"
+    assert run(digits_export, "digits", "--output", out, "--engine", "ray") == 2
+    message = f"There is no Ray cluster at RAY_ADDRESS=127.0.0.1:{port}: "
+    assert message in capsys.readouterr().err and not out.exists()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_RAY, reason="Ray Data is not installed: pip install cueco-tf[ray]")
 @pytest.mark.skipif(sys.platform != "linux", reason="finds Ray's workers in /proc")
 def test_a_killed_worker_is_started_again_and_all_rows_are_there_once(
     digits_export, digits, tmp_path, monkeypatch, capsys
 ):
-    from cueco_tf.embedding import ray_engine
     from cueco_tf.embedding.shards import Shard
     from cueco_tf.embedding.sources import open_source
     from cueco_tf.export.reading import read_export
