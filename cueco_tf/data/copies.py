@@ -62,9 +62,9 @@ def check_cache(where):
     """Raises CacheError where `keep_copies` could not use a path, as far as a look tells."""
     if where not in (AUTO, MEMORY, NONE):
         path = expanded(where)
-        if path.exists() and not (path.is_dir() and os.access(path, os.W_OK)):
+        if path.exists() and not (path.is_dir() and os.access(path, os.R_OK)):
             raise CacheError(
-                f"--cache should be auto, memory, none or a folder that can be written. "
+                f"--cache should be auto, memory, none or a folder that can be read. "
                 f"Received: {where}"
             )
 

@@ -83,8 +83,9 @@ class Folder:
         self._length = math.prod(shape) * np.dtype(dtype).itemsize
         self._held, given = contextlib.ExitStack(), (count, shape, dtype)
         try:
-            self._writes = self._own(path, given) and _writable(path, given)
+            self._writes = self._own(path, given)
             _wait(path, given)
+            self._writes &= all(os.access(path / name, os.W_OK) for name in (_ROWS, _CHECKS))
             self._rows = os.open(path / _ROWS, os.O_RDWR if self._writes else os.O_RDONLY)
             self._held.callback(os.close, self._rows)
             mode = "r+" if self._writes else "r"
@@ -172,13 +173,6 @@ def _make(path, count, shape, dtype):
         raise
     text = json.dumps(_about(count, shape, dtype))
     write_atomically(path / _ABOUT, lambda part: part.write_text(text))
-
-
-def _writable(path, given):
-    """Whether this process may change a folder; the owner of the lock may be another user."""
-    return is_made(path, *given) and all(
-        os.access(path / name, os.W_OK) for name in (_ROWS, _CHECKS)
-    )
 
 
 def _wait(path, given):
