@@ -10,7 +10,7 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "tensorflow_datasets"
 ENVIRONMENT = dict(os.environ)  # for the tests of a GPU, which all others leave alone
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
-os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_BF16"  # the same precision on all CPUs: no AMX
+os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_FP16"  # the same precision on all CPUs: no AMX
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", f"{tempfile.gettempdir()}/hypothesis")
 

@@ -29,6 +29,7 @@ def build(precision):
         queue_size=64,
         clusters=5,
         warmup_epochs=0,
+        learning_rate=0.12,
         learning_rate_warmup=0.0,
         epochs=1,
     )
