@@ -22,8 +22,8 @@ def settings(options):
     return {name: getattr(options, name) for name in names}
 
 
-def configure(options, dataset="cifar100", **changes):
-    """The configuration of `cueco_tf.train` on these devices, but that k-means never makes the
+def configure(options, dataset="cifar100", method="cueco", **changes):
+    """The configuration of `cueco_tf.train` on these devices, but that k-means never makes CueCo's
     clusters anew: it comes once in many steps, so it would fall into some measurements and not
     into others.
 
@@ -32,10 +32,11 @@ def configure(options, dataset="cifar100", **changes):
     """
     config = RunConfig.for_dataset(
         dataset,
+        method,
         encoder=options.encoder,
         width=options.width,
         batch_size=options.batch_size,
-        **{"refresh_steps": 0, **changes},
+        **({"refresh_steps": 0} if method == "cueco" else {}) | changes,
     )
     import_tensorflow()
     from cueco_tf.methods.building import fit_to_devices
@@ -44,7 +45,7 @@ def configure(options, dataset="cifar100", **changes):
 
 
 def build(options, **changes):
-    """A `CueCo` model for 32x32 images, of the same configuration.
+    """A model for 32x32 images, of the same configuration.
 
     Raises:
         ConfigError: for options out of range.
@@ -52,6 +53,14 @@ def build(options, **changes):
     from cueco_tf.methods.building import build_model
 
     return build_model(configure(options, **changes).resolve(50_000, 32, 100))
+
+
+def with_clusters(options, **sizes):
+    """A `CueCo` whose clusters have started, and whose every measurement holds one k-means."""
+    # Without a warm-up, in which k-means would wait.
+    model = build(options, **sizes, refresh_steps=options.steps, warmup_epochs=0.0)
+    start_clusters(model)
+    return model
 
 
 def random_views(batch_size, image_size=32):

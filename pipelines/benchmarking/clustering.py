@@ -26,7 +26,7 @@ def measure(options):
         ConfigError: for options out of range.
     """
     sizes = {"clusters": options.clusters, "queue_size": options.queue_size}
-    cueco = _with_clusters(options, sizes)
+    cueco = bare_step.with_clusters(options, **sizes)
     moco = _without_clusters(cueco)
     batches = bare_step.endless(bare_step.random_views(options.batch_size))
 
@@ -43,14 +43,6 @@ def measure(options):
         (comparison,),
         {"share of the clustering in a step": 1 - ratio},
     )
-
-
-def _with_clusters(options, sizes):
-    """A model whose every measurement holds one k-means."""
-    # Without a warm-up, in which k-means would wait.
-    model = bare_step.build(options, **sizes, refresh_steps=options.steps, warmup_epochs=0.0)
-    bare_step.start_clusters(model)
-    return model
 
 
 def _without_clusters(cueco):

@@ -6,9 +6,7 @@ that each holds one. CueCo sends one view through the trained encoder, as MoCo-v
 `--no-symmetric`; the others both.
 """
 
-from cueco_tf.process import import_tensorflow
 from cueco_tf.settings.methods import METHODS, CueCoSettings
-from cueco_tf.settings.run import RunConfig
 from pipelines.benchmarking import bare_step
 from pipelines.benchmarking.measuring import Findings, alternate
 
@@ -31,26 +29,16 @@ def measure(options):
     def rate(model):
         return lambda: bare_step.rate(model, batches, options.steps, options.batch_size)
 
+    def build(method):
+        if method == "cueco":
+            return bare_step.with_clusters(options)
+        return bare_step.build(options, method=method)
+
     names = dict.fromkeys(["moco_v2", *METHODS])  # the first is what all are compared to
-    models = {METHODS[name].title: _build(name, options) for name in names}
-    models["MoCo-v2, one direction"] = _build("moco_v2", options, symmetric=False)
+    models = {METHODS[name].title: build(name) for name in names}
+    models["MoCo-v2, one direction"] = bare_step.build(options, method="moco_v2", symmetric=False)
     sides = {title: rate(model) for title, model in models.items()}
     for side in sides.values():
         side()  # builds the graph
     comparison = alternate("training step", "images/s", sides, options.rounds)
     return Findings(bare_step.settings(options), (comparison,), {})
-
-
-def _build(method, options, **changes):
-    """A model of the method's recipe for CIFAR-100."""
-    if method == "cueco":
-        changes |= dict(refresh_steps=options.steps, warmup_epochs=0.0)
-    given = {name: getattr(options, name) for name in ("encoder", "width", "batch_size")}
-    config = RunConfig.for_dataset("cifar100", method, **given, **changes)
-    import_tensorflow()
-    from cueco_tf.methods.building import build_model, fit_to_devices
-
-    model = build_model(fit_to_devices(config).resolve(50_000, 32, 100))
-    if method == "cueco":
-        bare_step.start_clusters(model)
-    return model

@@ -12,7 +12,7 @@ from cueco_tf import data
 from cueco_tf.data.augment import TwoViews
 from cueco_tf.settings.methods import METHODS
 from pipelines import benchmark
-from pipelines.benchmarking import bare_step, clustering, growth, tf_image_views
+from pipelines.benchmarking import bare_step, growth, tf_image_views
 from pipelines.benchmarking.measuring import Comparison, alternate, text_table
 
 
@@ -93,7 +93,7 @@ def test_every_method_is_measured_against_moco(tmp_path):
 
 def test_what_clustering_measures_holds_a_kmeans():
     options = argparse.Namespace(encoder="resnet10", width=1, batch_size=2, steps=3)
-    model = clustering._with_clusters(options, {"clusters": 3, "queue_size": 8})
+    model = bare_step.with_clusters(options, clusters=3, queue_size=8)
     before = model.clusters.centroids.numpy()
     bare_step.rate(model, bare_step.endless(bare_step.random_views(2)), 2, 2)
     # The third step's: shares of the queue's eight keys, which a moving average never has exactly.
