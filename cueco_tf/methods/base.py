@@ -211,7 +211,9 @@ class Method(AssigningModel):
 
     def _weighed(self, terms):
         pairs = zip(self.weights_of_terms(), terms, strict=True)
-        return sum(weight * term for weight, term in pairs if not _is_zero(weight))
+        weighed = [weight * term for weight, term in pairs if not _is_zero(weight)]
+        # Not by `+`, which TensorFlow may take in another order each time (see `LARS`).
+        return ops.sum(ops.stack(weighed), axis=0)
 
     def _report(self, total, terms, count):
         """Updates the mean losses of the epoch, or of `evaluate`, and returns them."""

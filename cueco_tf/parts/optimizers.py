@@ -55,6 +55,9 @@ class LARS(keras.optimizers.Optimizer):
     Reference: You et al., https://arxiv.org/abs/1708.03888.
     """
 
+    # Additions that follow one another are avoided: TensorFlow makes one of them whose order, and
+    # with it the rounding, depends on which of its inputs others are done with.
+
     def __init__(
         self, learning_rate, momentum=0.9, weight_decay=0.0, trust=0.02, name="lars", **kwargs
     ):
@@ -83,12 +86,14 @@ class LARS(keras.optimizers.Optimizer):
         if len(variable.shape) > 1:
             gradient = self._in_proportion(gradient, ops.convert_to_tensor(variable), rate)
         velocity = self.velocities[self._get_variable_index(variable)]
-        self.assign(velocity, self.momentum * velocity + gradient)
+        self.assign(velocity, self.momentum * velocity)
+        self.assign_add(velocity, gradient)
         self.assign_sub(variable, rate * velocity)
 
     def _in_proportion(self, gradient, weight, rate):
         norm, of_gradient = (ops.sqrt(ops.sum(ops.square(x))) for x in (weight, gradient))
-        most = self.trust * norm / (of_gradient + self.coupled_decay * norm + 1e-8)
+        below = ops.sum(ops.stack([of_gradient, self.coupled_decay * norm, 1e-8]))
+        most = self.trust * norm / below
         factor = ops.minimum(most / ops.maximum(rate, 1e-12), 1.0)
         factor = ops.where(ops.logical_and(norm > 0, of_gradient > 0), factor, 1.0)
         return factor * (gradient + self.coupled_decay * weight)
