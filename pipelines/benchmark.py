@@ -17,6 +17,7 @@ from pipelines.command import check_file, parser_of
 COMMANDS = (
     "step",
     "launches",
+    "replicas",
     "training",
     "methods",
     "clustering",

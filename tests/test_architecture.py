@@ -30,7 +30,7 @@ ROOMS = {
     "storage": set(),
     "gpu": set(),
     "settings": set(),
-    "distributed": {"process", "settings"},
+    "distributed": {"parts", "process", "settings"},
     "parts": {"backend", "process", "settings"},
     "data": {"lazy", "ownership", "parts", "progress", "settings", "storage"},
     "methods": {

@@ -34,12 +34,13 @@ class CompiledModel(keras.Model):
             steps_per_execution: integer >= 1, the steps between two looks of the host at the logs,
                 fewer at an epoch's end; None for 20 on GPUs, which else wait for the host, and 1
                 elsewhere. Defaults to None.
-            jit_compile: whether XLA compiles the whole step, of a single device; `"update"`: what
-                moves the weights alone, a handful of operations a weight; None for where the whole
-                pays, on a GPU. Defaults to None.
+            jit_compile: whether XLA compiles the step: of a single device as a whole, of several
+                what needs no other, views, networks and the key update; `"update"`: what moves the
+                weights alone, a handful of operations a weight, on one device with the optimizer;
+                None for where the whole pays, on a GPU. Defaults to None.
 
         Raises:
-            ValueError: where XLA is asked for and several devices train, or for a loss or metric.
+            ValueError: for another `jit_compile`, or for a loss or metric.
         """
         why = f"{type(self).__name__} brings its own losses and reports each of them. Leave it out."
         refuse(why, loss=loss, loss_weights=loss_weights)
@@ -51,14 +52,16 @@ class CompiledModel(keras.Model):
             auto_scale_loss=auto_scale_loss,
         )
         jit_compile = self._resolved(jit_compile)
-        self._compiled_update = jit_compile == "update"
+        alone = self.distribute_strategy.num_replicas_in_sync == 1
+        self._compiled_parts = jit_compile is True and not alone
+        self._compiled_update = jit_compile == "update" or self._compiled_parts
         if steps_per_execution is None:
             steps_per_execution = _STEPS_PER_LOOK if _gpus() else 1
         self._trained = None
         super().compile(
             optimizer=optimizer,
             run_eagerly=run_eagerly,
-            jit_compile=jit_compile is True,
+            jit_compile=jit_compile is True and alone,
             steps_per_execution=steps_per_execution,
             auto_scale_loss=auto_scale_loss,
         )
@@ -75,14 +78,8 @@ class CompiledModel(keras.Model):
             raise ValueError(
                 f"`jit_compile` should be True, False, None or 'update'. Received: {jit_compile!r}"
             )
-        replicas = self.distribute_strategy.num_replicas_in_sync
         if jit_compile in (None, "auto"):
-            return replicas == 1 and _gpus() > 0
-        if jit_compile and replicas > 1:
-            raise ValueError(
-                f"XLA compiles the step of a single device: those of several wait for each other "
-                f"in it. Received: jit_compile={jit_compile!r} with {replicas} replicas"
-            )
+            return self.distribute_strategy.num_replicas_in_sync == 1 and _gpus() > 0
         return jit_compile
 
     def check_trainable(self):
@@ -116,9 +113,7 @@ class CompiledModel(keras.Model):
         if not config:
             return
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        alone = self.distribute_strategy.num_replicas_in_sync == 1
-        jit_compile = config["jit_compile"] if alone else None
-        self.compile(**{**config, "optimizer": optimizer, "jit_compile": jit_compile})
+        self.compile(**{**config, "optimizer": optimizer})
         self.optimizer.build(self.trainable_variables)
         self._trained = self._trainable_now()
 

@@ -5,10 +5,14 @@ scalars, along their first axis (https://github.com/keras-team/keras/issues/2058
 dividing batches to TensorFlow, which parts a global batch that workers make in parts themselves.
 """
 
+import math
+
 import tensorflow as tf
 from keras import ops
 
 from cueco_tf.distributed.stepping import SteppingModel
+from cueco_tf.parts.batch_norm import FusedBatchNormalization, moving_later
+from cueco_tf.parts.optimizers import OnCopies
 
 
 class ReplicatedModel(SteppingModel):
@@ -73,16 +77,91 @@ class ReplicatedModel(SteppingModel):
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
 
-        def apply(gradients):
+        def apply(*gradients):
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-        self.move_weights(apply, gradients)
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync == 1:
+            self.move_weights(apply, *gradients)
+        elif isinstance(self.optimizer, OnCopies) and all(g is not None for g in gradients):
+            # One collective for all of them.
+            joined = self.at_once(
+                lambda *each: tf.concat([tf.reshape(g, [-1]) for g in each], 0), *gradients
+            )
+            joined = context.all_reduce(tf.distribute.ReduceOp.SUM, joined)
+            self.move_weights(lambda joined: apply(*_parted(joined, variables)), joined)
+        else:
+            apply(*gradients)
 
     def move_weights(self, function, *arguments):
-        """Calls a function that assigns to many weights, in one launch where that was asked for."""
-        if self._compiled_update:
-            function = tf.function(function, autograph=False, jit_compile=True)
-        function(*arguments)
+        """Calls a function that assigns to many weights what it would on any replica, in one launch
+        where that was asked for."""
+
+        def move(*arguments):
+            self._in_one(function, self._compiled_update)(*arguments)
+
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync == 1:
+            move(*arguments)
+            return
+
+        def move_each(strategy, *arguments):
+            # Of any variable that all replicas have. What is assigned there is not averaged.
+            strategy.extended.update(
+                self.optimizer.iterations.value, lambda _, *own: move(*own), arguments
+            )
+
+        context.merge_call(move_each, arguments)
+
+    def run(self, network, inputs):
+        """A network's outputs: in training mode, but in the step of `evaluate`."""
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync == 1 or not self.learning or not _is_apart(network):
+            return network(inputs, training=self.learning)
+        moved = []
+
+        def compute(inputs):
+            with moving_later() as later:
+                outputs = network(inputs, training=True)
+            moved[:] = [variable for variable, _ in later]
+            return outputs, [value for _, value in later]
+
+        outputs, values = self._in_one(compute, self._compiled_parts)(inputs)
+        if moved:
+            # One collective for all of them.
+            means = context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.concat(values, 0))
+            self.move_weights(lambda means: _assign(moved, _parted(means, moved)), means)
+        return outputs
+
+    def at_once(self, function, *arguments):
+        """What a function without state gives that asks no other replica."""
+        return self._in_one(function, self._compiled_parts)(*arguments)
+
+    def _in_one(self, function, compiled):
+        # Made anew for each place that calls it and each replica: it is traced with them.
+        return tf.function(function, autograph=False, jit_compile=True) if compiled else function
+
+
+def _is_apart(network):
+    """Whether a network, trained, asks no other replica and assigns what may wait alone."""
+    stateful = [
+        layer
+        for layer in network._flatten_layers()
+        if layer._non_trainable_variables or layer._seed_generators
+    ]
+    return all(isinstance(each, FusedBatchNormalization) and each.is_apart for each in stateful)
+
+
+def _parted(joined, variables):
+    """Tensors of the variables' shapes, of all their values in one vector."""
+    parts = tf.split(joined, [math.prod(variable.shape) for variable in variables])
+    pairs = zip(parts, variables, strict=True)
+    return [tf.reshape(part, variable.shape) for part, variable in pairs]
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def own_part(strategy):

@@ -137,10 +137,6 @@ class Method(AssigningModel):
         """Projections of a view's own images by the slow networks, not yet normalised."""
         return self.run(self.key_head, self.run(self.key_encoder, view)[:own])
 
-    def run(self, network, inputs):
-        """A network's outputs: in training mode, but in the step of `evaluate`."""
-        return network(inputs, training=self.learning)
-
     def call(self, images, training=False):
         """z: the L2-normalised projections of images, float32 `(n, projection_dim)`."""
         return normalize(self.head(self.encoder(images, training=training), training=training))

@@ -39,9 +39,7 @@ def build_model(config, begun=None):
             augment=build_views(config),
             seed=config.seed,
         )
-    # A run that was begun on one device may go on on several, whose step is not compiled.
-    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-    model.compile(optimizer=build_optimizer(config), jit_compile=config.jit and alone)
+    model.compile(optimizer=build_optimizer(config), jit_compile=config.jit)
     # The model's own: under mixed_float16 Keras wraps it in one that scales the loss.
     model.optimizer.build(model.trainable_variables)
     return model

@@ -143,10 +143,11 @@ class TwoViewModel(ReplicatedModel):
         """The two views and the labels of a batch: `data` itself, with its views rendered, or where
         the images lie on the device `data` is its size."""
         if self._resident is not None:
-            return self._resident.batch(self.step.value, data)
+            return self.at_once(lambda step: self._resident.batch(step, data), self.step.value)
         views, labels = data
         if isinstance(views, Drawn):
-            views = views.rendered(self.augment, self.image_shape[:2])
+            size = self.image_shape[:2]
+            views = self.at_once(lambda *drawn: Drawn(*drawn).rendered(self.augment, size), *views)
         return views, labels
 
     def make_train_function(self, force=False):

@@ -1,10 +1,31 @@
 """BatchNormalization by TensorFlow's fused kernel, and networks without it."""
 
+import contextlib
+import contextvars
+
 import keras
 import tensorflow as tf
 from keras import layers
 
 from cueco_tf.process import seeded
+
+_later = contextvars.ContextVar("moving statistics that are assigned later", default=None)
+
+
+@contextlib.contextmanager
+def moving_later():
+    """Collects what moving statistics become, in place of assigning it, while it is entered.
+
+    Several replicas then average all of a network's at once, and outside what XLA compiles.
+
+    Yields:
+        A list, which fills with `(variable, value)`.
+    """
+    token = _later.set([])
+    try:
+        yield _later.get()
+    finally:
+        _later.reset(token)
 
 
 @keras.saving.register_keras_serializable("cueco_tf")
@@ -24,11 +45,18 @@ class FusedBatchNormalization(layers.BatchNormalization):
             kwargs["aggregation"] = "mean"
         return super().add_weight(*args, **kwargs)
 
+    @property
+    def is_apart(self):
+        """Whether training asks no other replica, and assigns moving statistics alone, which may
+        wait (`moving_later`)."""
+        images = self.input_spec is not None and self.input_spec.ndim == 4
+        plain = self.axis in (-1, 3) and self.scale and self.center
+        return images and plain and not self.synchronized
+
     def call(self, inputs, training=None, mask=None):
         """Normalises `inputs` `(batch, ..., channels)`, which keep shape and dtype; in training by
         their own statistics, which the moving ones follow."""
-        images = len(inputs.shape) == 4 and self.axis in (-1, 3) and self.scale and self.center
-        if not (images and training and self.trainable and not self.synchronized):
+        if not (training and self.trainable and self.is_apart):
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs,
@@ -38,7 +66,11 @@ class FusedBatchNormalization(layers.BatchNormalization):
             is_training=True,
         )
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(self.momentum * moving + (1.0 - self.momentum) * batch)
+            value = self.momentum * moving + (1.0 - self.momentum) * batch
+            if _later.get() is None:
+                moving.assign(value)
+            else:
+                _later.get().append((moving, value))
         return outputs
 
 

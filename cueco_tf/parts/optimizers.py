@@ -1,11 +1,33 @@
 """Optimizers that Keras lacks, or that launch less than its own."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
+class OnCopies:
+    """Makes a Keras optimizer able to move the copies of variables on one replica, in the update of
+    `tf.distribute.StrategyExtended.update`, by the gradient of all: in one function, where Keras
+    adds the gradients up itself and updates a variable after the other."""
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        if tf.distribute.get_replica_context() is not None:
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            return
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            self.update_step(gradient, variable, learning_rate)
+
+    def _apply_weight_decay(self, variables):
+        if tf.distribute.get_replica_context() is not None:
+            super()._apply_weight_decay(variables)
+            return
+        for variable in variables:
+            if self.weight_decay is not None and self._use_weight_decay(variable):
+                self.assign_sub(variable, variable * self.weight_decay * self.learning_rate)
+
+
 @keras.saving.register_keras_serializable("cueco_tf")
-class SGD(keras.optimizers.SGD):
+class SGD(OnCopies, keras.optimizers.SGD):
     """Keras's SGD, whose learning rate is worked out once a step: Keras works a schedule out anew
     for each weight that decays, some thirty operations."""
 
@@ -30,7 +52,7 @@ class SGD(keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable("cueco_tf")
-class LARS(keras.optimizers.Optimizer):
+class LARS(OnCopies, keras.optimizers.Optimizer):
     """Stochastic gradient descent whose steps keep in proportion to the weights they change.
 
     The gradient g of a weight p, to which decay adds `weight_decay * p`, is multiplied by

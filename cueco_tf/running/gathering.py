@@ -7,7 +7,6 @@ from cueco_tf.data.copies import keep_copies
 from cueco_tf.data.stores import CacheError
 from cueco_tf.methods.building import fit_to_devices
 from cueco_tf.running.starting import resolved
-from cueco_tf.settings.fields import ConfigError
 
 
 def load(config, data_dir, workers):
@@ -51,8 +50,6 @@ def completed(config, images, workers):
     """The configuration with all that its data and devices decide."""
     if config.train_images is not None:  # that of a run which was begun earlier
         return config
-    if config.jit and workers.strategy.num_replicas_in_sync > 1:
-        raise ConfigError("jit", "off where several devices train a run", config.jit)
     config = resolved(config, images.facts(), aloud=workers.is_chief)
     config = dataclasses.replace(config, fingerprint=images.train.fingerprint())
     with workers.strategy.scope():

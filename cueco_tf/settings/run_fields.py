@@ -234,7 +234,7 @@ class RunFields:
     jit: bool | None = _training(
         None,
         None,
-        "compile the training step with XLA, which rounds differently",
+        "compile the step with XLA, which rounds differently; of several devices each one's share",
         unset="on a single GPU",
         resolved=True,
     )

@@ -1,6 +1,8 @@
 """Counting operations: the counters against functions whose operations are known, and the step."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -134,3 +136,20 @@ def test_what_is_counted_does_not_grow_with_the_batch():
         return graph_operations(tf.function(function).get_concrete_function(*arguments))
 
     assert whole(2) == whole(3)
+
+
+def test_several_devices_start_few_operations_and_wait_for_each_other_as_seldom(tmp_path):
+    """Of the weights' and the moving statistics' number no count depends."""
+    found = []
+    for encoder in ("resnet10", "resnet18"):
+        command = [sys.executable, "-m", "pipelines.benchmark", "replicas", "--width", "2"]
+        sizes = ["--encoder", encoder, "--batch-size", "128", "--output", tmp_path / encoder]
+        subprocess.run([*command, *sizes], check=True, capture_output=True)
+        found.append(
+            {row.pop("step"): row for row in json.loads((tmp_path / encoder).read_text())["parts"]}
+        )
+    smaller, larger = (each["what each does alone compiled"] for each in found)
+    assert smaller == larger
+    assert larger["operations"] < 900
+    assert larger["compiled functions"] == 12
+    assert larger["collectives"] == found[1]["not compiled"]["collectives"] < 12
