@@ -5,14 +5,13 @@ What is let pass may still be refused when it is read.
 
 import contextlib
 import difflib
-import os
 import re
 import socket
 import threading
 import urllib.parse
 import urllib.request
 
-from cueco_tf.settings.choices import LISTINGS, expanded, folders_in
+from cueco_tf.settings.choices import LISTINGS, TFDS_HOME, data_home, expanded, folders_in
 
 _TFDS_NAMES = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet100": "imagenet2012"}
 _PREPARED = ("dataset_info.json", "*/dataset_info.json", "*/*/dataset_info.json")
@@ -72,14 +71,13 @@ def _check_listing(kind, rest):
 
 
 def _check_tfds(dataset, name, data_dir):
-    given = data_dir or os.environ.get("TFDS_DATA_DIR")
-    folder = expanded(given or "~/tensorflow_datasets")
+    folder = data_home(data_dir)
     name, _, version = name.partition(":")
     if any(next((folder / name).glob(each), None) for each in _PREPARED):
         return
     if version and not re.match(r"[\d*]", version):  # NAMESPACE:NAME, which only TFDS can look up
         return
-    if given and not folder.is_dir():
+    if not folder.is_dir() and folder != expanded(TFDS_HOME):
         raise MissingError(
             f"The data set {dataset} is not in {folder}: there is no such folder. Name another "
             f"with --data-dir or TFDS_DATA_DIR, or make it first, to have the set downloaded there."

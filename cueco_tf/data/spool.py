@@ -15,7 +15,7 @@ from cueco_tf.data.members import Member
 from cueco_tf.data.patterns import absolute, state_of
 from cueco_tf.ownership import own
 from cueco_tf.progress import tqdm
-from cueco_tf.settings.choices import expanded
+from cueco_tf.settings.choices import data_home
 from cueco_tf.storage import disk_of, free_space, new_folder
 
 _BYTES, _ENDS = "images.bin", "ends.npy"
@@ -28,8 +28,7 @@ def spool_folder(data_dir=None):
         data_dir: where TensorFlow Datasets keeps its sets, or None for the environment's or its own
             place.
     """
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return expanded(data_dir) / "cueco_tf_files" / "parquet"
+    return data_home(data_dir) / "cueco_tf_files" / "parquet"
 
 
 def spooled(file, column, images, count, size, data_dir=None):

@@ -1,7 +1,6 @@
 """Data sets of TensorFlow Datasets."""
 
 import dataclasses
-import os
 from importlib import resources
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from cueco_tf.data.splits import (
 )
 from cueco_tf.ownership import own
 from cueco_tf.progress import tqdm
+from cueco_tf.settings.choices import data_home
 from cueco_tf.storage import new_folder
 
 
@@ -47,8 +47,7 @@ def load_tfds(name, tfds_name, data_dir, image_size, classes=None, reading=AS_ST
     Raises:
         DataError: for a set that is missing and cannot be prepared, or holds no usable image.
     """
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or None
-    builder = _prepared_builder(name, tfds_name, data_dir)
+    builder = _prepared_builder(name, tfds_name, data_home(data_dir))
     features = dict(builder.info.features.items())
     image = features.get("image")
     if image is None or len(image.shape) != 3:
@@ -83,16 +82,15 @@ def load_tfds(name, tfds_name, data_dir, image_size, classes=None, reading=AS_ST
     return ImageSet(name, train, test, classes or names)
 
 
-def _prepared_builder(name, tfds_name, data_dir):
+def _prepared_builder(name, tfds_name, folder):
     import tensorflow_datasets as tfds  # a second to import, and not every data set needs it
 
-    folder = data_dir or Path("~/tensorflow_datasets").expanduser()
     try:
-        check_there(f"tfds:{tfds_name}", data_dir)
-        builder = tfds.builder(tfds_name, data_dir=data_dir)
+        check_there(f"tfds:{tfds_name}", folder)
+        builder = tfds.builder(tfds_name, data_dir=folder)
         if not builder.is_prepared():
             with own(Path(folder, builder.name), waits_for=_anyone):
-                builder = tfds.builder(tfds_name, data_dir=data_dir)
+                builder = tfds.builder(tfds_name, data_dir=folder)
                 if not builder.is_prepared():  # else who was here before has done it
                     print(f"{name} is not in {folder}: downloading it")
                     builder.download_and_prepare()

@@ -1,5 +1,6 @@
 """The names that options choose from, for all who check or list them."""
 
+import os
 from pathlib import Path
 
 DATASETS = (
@@ -19,6 +20,7 @@ MOST_CHANNELS = 16  # of an image
 DEPTHS = (8, 16)  # bits of a pixel
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 DISTRIBUTIONS = ("auto", "none", "mirrored", "multiworker")
+TFDS_HOME = "~/tensorflow_datasets"  # where TensorFlow Datasets keeps its sets
 LOGGERS = ("tensorboard", "wandb", "mlflow")
 # Those of `keras.applications`, here because that takes seconds to import.
 APPLICATIONS = (
@@ -63,6 +65,12 @@ def expanded(text):
         return Path(text).expanduser()
     except RuntimeError:
         return Path(text)
+
+
+def data_home(data_dir=None):
+    """Where TensorFlow Datasets keeps its sets: the path given, else what `$TFDS_DATA_DIR` names,
+    else `~/tensorflow_datasets`."""
+    return expanded(data_dir or os.environ.get("TFDS_DATA_DIR") or TFDS_HOME)
 
 
 def folder_name(dataset):

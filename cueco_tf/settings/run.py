@@ -72,7 +72,12 @@ class RunConfig(RunFields):
             given["eval_dataset"] = dataset_named(given["eval_dataset"])
         if not encoders.is_resnet(str(given.get("encoder", cls.encoder))):
             preset.pop("width", None)
-        return cls(dataset=dataset, method=method, **_nested(method, preset | given))
+        config = cls(dataset=dataset, method=method, **_nested(method, preset | given))
+        recipe = preset.get("optimizer", cls.optimizer)
+        if config.optimizer != recipe and config.learning_rate is None:
+            rule = f"given with another optimizer than {recipe}, which the recipe's rate is for"
+            raise ConfigError("learning_rate", rule, None)
+        return config
 
     def replace(self, **given):
         """A copy with other options of the run or the method, by name. Those of another method

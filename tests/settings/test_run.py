@@ -189,6 +189,17 @@ def test_queues_are_cut_to_the_number_of_images():
         RunConfig.for_dataset("folder:x", "swav", prototypes=5000)
 
 
+@pytest.mark.parametrize(
+    "method, recipe, other", [("byol", "lars", "sgd"), ("cueco", "sgd", "lars")]
+)
+def test_another_optimizer_than_the_recipe_s_wants_a_rate_of_its_own(method, recipe, other):
+    assert RunConfig.for_dataset("cifar10", method, optimizer=recipe).learning_rate is None
+    with pytest.raises(ConfigError, match=f"--learning-rate should be given .*{recipe}.* None"):
+        RunConfig.for_dataset("cifar10", method, optimizer=other)
+    config = RunConfig.for_dataset("cifar10", method, optimizer=other, learning_rate=0.1)
+    assert (config.optimizer, config.learning_rate) == (other, 0.1)
+
+
 def test_recipes_hold_for_sets_of_the_user_s_own_too():
     byol = RunConfig.for_dataset("folder:x", "byol", learning_rate=0.5)
     assert (byol.optimizer, byol.learning_rate, byol.epochs) == ("lars", 0.5, None)
