@@ -106,7 +106,7 @@ class ReplicatedModel(SteppingModel):
             return
 
         def move_each(strategy, *arguments):
-            # Of any variable that all replicas have. What is assigned there is not averaged.
+            # By a variable it knows the replicas, and what is assigned within is not averaged.
             strategy.extended.update(
                 self.optimizer.iterations.value, lambda _, *own: move(*own), arguments
             )
