@@ -45,6 +45,33 @@ for own, other in zip(gpu.encoder.weights, cpu.encoder.weights, strict=True):
     np.testing.assert_allclose(own.numpy(), other.numpy(), atol=5e-3, err_msg=own.path)
 """
 
+# Two devices made of one: NCCL wants two GPUs, so what they add up is added up on one of them.
+_TOGETHER = """
+import cueco_tf, keras, numpy as np, tensorflow as tf
+from cueco_tf import data
+from cueco_tf.parts.optimizers import SGD
+tf.config.experimental.enable_tensor_float_32_execution(False)
+two = [tf.config.LogicalDeviceConfiguration(memory_limit=8192)] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("GPU")[0], two)
+adding = tf.distribute.ReductionToOneDevice()
+strategy = tf.distribute.MirroredStrategy(["GPU:0", "GPU:1"], cross_device_ops=adding)
+images = data.load("digits", image_size=16).train.images[:48]
+
+def train(jit_compile):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        encoder = cueco_tf.build_encoder("resnet10", 8, 16)
+        sizes = dict(queue_size=48, hidden_dim=16, projection_dim=8, loss_weights=(1, 0, 0))
+        model = cueco_tf.CueCo(encoder, 5, warmup_steps=2, **sizes)
+        model.compile(SGD(0.05, momentum=0.9), jit_compile=jit_compile)
+    return model, model.fit(images, batch_size=16, verbose=0).history
+
+(plain, expected), (compiled, logs) = train(False), train(True)
+np.testing.assert_allclose(logs["info_nce"], expected["info_nce"], rtol=1e-3)
+for own, other in zip(compiled.encoder.weights, plain.encoder.weights, strict=True):
+    np.testing.assert_allclose(own.numpy(), other.numpy(), atol=5e-3, err_msg=own.path)
+"""
+
 
 def on_gpu(*command):
     environment = {**ENVIRONMENT, "TFDS_DATA_DIR": os.environ.get("TFDS_DATA_DIR", str(SHARED))}
@@ -55,6 +82,11 @@ def on_gpu(*command):
 
 def test_the_compiled_step_on_a_gpu_trains_as_the_cpu_does():
     done = on_gpu("-c", _COMPARE)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_devices_of_a_gpu_train_compiled_as_not_compiled():
+    done = on_gpu("-c", _TOGETHER)
     assert done.returncode == 0, done.stderr
 
 
