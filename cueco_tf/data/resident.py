@@ -82,7 +82,7 @@ class Resident:
             size: integer, its images on all replicas; `last_size` for the last of an epoch.
 
         Returns:
-            `((view1, view2), labels)`.
+            `((view1, view2), labels)`, int64.
         """
         context = tf.distribute.get_replica_context()
         start = step % self.steps_per_epoch * self.batch_size
@@ -97,7 +97,7 @@ class Resident:
             index, draws = tf.gather(index, places), tf.gather(draws, places)
             own_index = index[:own]
         views = self.augment.render(tf.gather(self.images, index), draws)
-        return views, tf.cast(tf.gather(self.labels, own_index), tf.int32)
+        return views, tf.gather(self.labels, own_index)
 
 
 def _known(labels, count):

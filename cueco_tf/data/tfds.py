@@ -20,7 +20,7 @@ from cueco_tf.data.splits import (
 )
 from cueco_tf.ownership import own
 from cueco_tf.progress import tqdm
-from cueco_tf.settings.choices import data_home
+from cueco_tf.settings.choices import TFDS_HOME, data_home, expanded
 from cueco_tf.storage import new_folder
 
 
@@ -47,7 +47,7 @@ def load_tfds(name, tfds_name, data_dir, image_size, classes=None, reading=AS_ST
     Raises:
         DataError: for a set that is missing and cannot be prepared, or holds no usable image.
     """
-    builder = _prepared_builder(name, tfds_name, data_home(data_dir))
+    builder = _prepared_builder(name, tfds_name, data_dir)
     features = dict(builder.info.features.items())
     image = features.get("image")
     if image is None or len(image.shape) != 3:
@@ -82,15 +82,18 @@ def load_tfds(name, tfds_name, data_dir, image_size, classes=None, reading=AS_ST
     return ImageSet(name, train, test, classes or names)
 
 
-def _prepared_builder(name, tfds_name, folder):
+def _prepared_builder(name, tfds_name, data_dir):
     import tensorflow_datasets as tfds  # a second to import, and not every data set needs it
 
+    folder = data_home(data_dir)
+    # Without a folder TFDS knows more places, and sets of others.
+    asked = None if folder == data_home() == expanded(TFDS_HOME) else folder
     try:
-        check_there(f"tfds:{tfds_name}", folder)
-        builder = tfds.builder(tfds_name, data_dir=folder)
+        check_there(f"tfds:{tfds_name}", data_dir)
+        builder = tfds.builder(tfds_name, data_dir=asked)
         if not builder.is_prepared():
             with own(Path(folder, builder.name), waits_for=_anyone):
-                builder = tfds.builder(tfds_name, data_dir=folder)
+                builder = tfds.builder(tfds_name, data_dir=asked)
                 if not builder.is_prepared():  # else who was here before has done it
                     print(f"{name} is not in {folder}: downloading it")
                     builder.download_and_prepare()

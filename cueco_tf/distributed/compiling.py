@@ -35,9 +35,9 @@ class CompiledModel(keras.Model):
                 fewer at an epoch's end; None for 20 on GPUs, which else wait for the host, and 1
                 elsewhere. Defaults to None.
             jit_compile: whether XLA compiles the step: of a single device as a whole, of several
-                what needs no other, views, networks and the key update; `"update"`: what moves the
-                weights alone, a handful of operations a weight, on one device with the optimizer;
-                None for where the whole pays, on a GPU. Defaults to None.
+                what each does alone; `"update"`: what moves the weights alone, a handful of
+                operations a weight; None for where the whole pays, on a GPU. Of several devices
+                only this package's optimizers are compiled. Defaults to None.
 
         Raises:
             ValueError: for another `jit_compile`, or for a loss or metric.

@@ -7,12 +7,13 @@ dividing batches to TensorFlow, which parts a global batch that workers make in 
 
 import math
 
+import keras
 import tensorflow as tf
 from keras import ops
 
 from cueco_tf.distributed.stepping import SteppingModel
 from cueco_tf.parts.batch_norm import FusedBatchNormalization, moving_later
-from cueco_tf.parts.optimizers import OnCopies
+from cueco_tf.parts.optimizers import moves_copies
 
 
 class ReplicatedModel(SteppingModel):
@@ -80,16 +81,19 @@ class ReplicatedModel(SteppingModel):
         def apply(*gradients):
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-        context = tf.distribute.get_replica_context()
-        if context.num_replicas_in_sync == 1:
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        if replicas == 1:
             self.move_weights(apply, *gradients)
-        elif isinstance(self.optimizer, OnCopies) and all(g is not None for g in gradients):
+        elif moves_copies(self.optimizer) and all(g is not None for g in gradients):
             # One collective for all of them.
             joined = self.at_once(
                 lambda *each: tf.concat([tf.reshape(g, [-1]) for g in each], 0), *gradients
             )
-            joined = context.all_reduce(tf.distribute.ReduceOp.SUM, joined)
+            joined = self.replica_sum(joined)
             self.move_weights(lambda joined: apply(*_parted(joined, variables)), joined)
+        elif isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            # It asks one replica whether the gradients are finite, and adds them up after that.
+            apply(*(None if g is None else self.replica_sum(g) / replicas for g in gradients))
         else:
             apply(*gradients)
 
@@ -108,7 +112,7 @@ class ReplicatedModel(SteppingModel):
         def move_each(strategy, *arguments):
             # By a variable it knows the replicas, and what is assigned within is not averaged.
             strategy.extended.update(
-                self.optimizer.iterations.value, lambda _, *own: move(*own), arguments
+                self.optimizer.variables[0].value, lambda _, *own: move(*own), arguments
             )
 
         context.merge_call(move_each, arguments)
@@ -123,8 +127,8 @@ class ReplicatedModel(SteppingModel):
         def compute(inputs):
             with moving_later() as later:
                 outputs = network(inputs, training=True)
-            moved[:] = [variable for variable, _ in later]
-            return outputs, [value for _, value in later]
+            moved[:] = [variable for variable, _ in later.values()]
+            return outputs, [value for _, value in later.values()]
 
         outputs, values = self._in_one(compute, self._compiled_parts)(inputs)
         if moved:
@@ -138,8 +142,10 @@ class ReplicatedModel(SteppingModel):
         return self._in_one(function, self._compiled_parts)(*arguments)
 
     def _in_one(self, function, compiled):
+        if not compiled or self.run_eagerly:
+            return function
         # Made anew for each place that calls it and each replica: it is traced with them.
-        return tf.function(function, autograph=False, jit_compile=True) if compiled else function
+        return tf.function(function, autograph=False, jit_compile=True)
 
 
 def _is_apart(network):

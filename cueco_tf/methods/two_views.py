@@ -143,7 +143,8 @@ class TwoViewModel(ReplicatedModel):
         """The two views and the labels of a batch: `data` itself, with its views rendered, or where
         the images lie on the device `data` is its size."""
         if self._resident is not None:
-            return self.at_once(lambda step: self._resident.batch(step, data), self.step.value)
+            batch = self.at_once(lambda step: self._resident.batch(step, data), self.step.value)
+            return batch[0], tf.cast(batch[1], tf.int32)  # which XLA would keep on the host
         views, labels = data
         if isinstance(views, Drawn):
             size = self.image_shape[:2]

@@ -19,9 +19,9 @@ def moving_later():
     Several replicas then average all of a network's at once, and outside what XLA compiles.
 
     Yields:
-        A list, which fills with `(variable, value)`.
+        A dict, which fills with `(variable, value)`.
     """
-    token = _later.set([])
+    token = _later.set({})
     try:
         yield _later.get()
     finally:
@@ -66,12 +66,16 @@ class FusedBatchNormalization(layers.BatchNormalization):
             is_training=True,
         )
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            value = self.momentum * moving + (1.0 - self.momentum) * batch
-            if _later.get() is None:
-                moving.assign(value)
-            else:
-                _later.get().append((moving, value))
+            self._move(moving, batch)
         return outputs
+
+    def _move(self, moving, batch):
+        later = _later.get()
+        if later is None:
+            moving.assign(self.momentum * moving + (1.0 - self.momentum) * batch)
+            return
+        _, value = later.get(id(moving), (moving, moving))  # a layer may be called twice
+        later[id(moving)] = moving, self.momentum * value + (1.0 - self.momentum) * batch
 
 
 def to_stock_layers(network):

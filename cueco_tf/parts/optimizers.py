@@ -22,8 +22,15 @@ class OnCopies:
             super()._apply_weight_decay(variables)
             return
         for variable in variables:
-            if self.weight_decay is not None and self._use_weight_decay(variable):
+            if self.weight_decay is not None and self._use_weight_decay(variable.value):
                 self.assign_sub(variable, variable * self.weight_decay * self.learning_rate)
+
+
+def moves_copies(optimizer):
+    """Whether an optimizer can do so: what Keras does to averages and sums of gradients of its own
+    it does to all replicas at once."""
+    averages = optimizer.use_ema or optimizer.gradient_accumulation_steps
+    return isinstance(optimizer, OnCopies) and not averages
 
 
 @keras.saving.register_keras_serializable("cueco_tf")

@@ -73,10 +73,7 @@ class RunConfig(RunFields):
         if not encoders.is_resnet(str(given.get("encoder", cls.encoder))):
             preset.pop("width", None)
         config = cls(dataset=dataset, method=method, **_nested(method, preset | given))
-        recipe = preset.get("optimizer", cls.optimizer)
-        if config.optimizer != recipe and config.learning_rate is None:
-            rule = f"given with another optimizer than {recipe}, which the recipe's rate is for"
-            raise ConfigError("learning_rate", rule, None)
+        config._check_rate()
         return config
 
     def replace(self, **given):
@@ -94,7 +91,15 @@ class RunConfig(RunFields):
         given = _nested(method, given)
         if method == self.method:
             given["settings"] = dataclasses.asdict(self.settings) | given["settings"]
-        return dataclasses.replace(self, method=method, **given)
+        config = dataclasses.replace(self, method=method, **given)
+        config._check_rate()
+        return config
+
+    def _check_rate(self):
+        recipe = _preset(self.dataset, self.method).get("optimizer", RunConfig.optimizer)
+        if self.optimizer != recipe and self.learning_rate is None:
+            rule = f"given with another optimizer than {recipe}, which the recipe's rate is for"
+            raise ConfigError("learning_rate", rule, None)
 
     def resolve(self, train_images, image_size, num_classes, channels=3, depth=8):
         """Fills in what depends on the data set. Views of other channels than three have no colours

@@ -5,6 +5,7 @@ Counted on this machine's CPU, made into as many devices, for one of them; it ti
 compiled function is one operation. Collectives are those that wait for the other devices.
 """
 
+from cueco_tf.settings.fields import ConfigError
 from pipelines.benchmarking import bare_step, launches
 from pipelines.benchmarking.counting import IDLE_OPERATIONS, graph_operations, working
 from pipelines.benchmarking.measuring import Findings
@@ -24,6 +25,8 @@ def measure(options):
     Raises:
         ConfigError: for options out of range.
     """
+    if options.replicas < 2:
+        raise ConfigError("replicas", "at least 2", options.replicas)
     strategy = _strategy(options.replicas)
     rows = []
     for title, jit in (("not compiled", False), ("what each does alone compiled", True)):

@@ -9,6 +9,8 @@ import tensorflow as tf
 import cueco_tf
 from cueco_tf import CueCo
 from cueco_tf.data import resident
+from cueco_tf.distributed import replicas
+from cueco_tf.parts.batch_norm import FusedBatchNormalization
 from cueco_tf.parts.optimizers import LARS, SGD
 from cueco_tf.running import checkpoints
 from cueco_tf.settings.methods import METHODS
@@ -56,6 +58,7 @@ def train(
         ({}, True, 0, False),
         ({"symmetric": True, "assign_by": "query"}, False, None, False),
         ({"optimizer": SGD}, False, None, False),
+        ({"optimizer": LARS}, False, None, False),
         ({"optimizer": SGD}, True, resident.LARGEST, True),
         ({"optimizer": LARS}, True, 0, True),
     ],
@@ -126,7 +129,9 @@ def test_a_run_begun_on_one_gpu_goes_on_on_several(mirrored):
     with mirrored.scope():
         model = build_model(config)
     assert not model.jit_compile  # not the whole step, in which replicas wait for each other
-    assert build_model(config).jit_compile
+    assert model._compiled_parts
+    alone = build_model(config)
+    assert alone.jit_compile and not alone._compiled_parts
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +176,7 @@ def test_layers_with_other_state_are_trained_uncompiled(cifar, mirrored, layer):
         encoder = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
         model = CueCo(encoder, 6, queue_size=40, hidden_dim=16, projection_dim=8)
         model.compile(SGD(0.05), jit_compile=True)
+    assert not replicas._is_apart(encoder) and replicas._is_apart(model.head)
     before = [weight.numpy() for weight in encoder.weights]
     model.fit(cifar.train.images[:32], batch_size=16, verbose=0)
     for weight, old in zip(encoder.weights, before, strict=True):
@@ -180,16 +186,62 @@ def test_layers_with_other_state_are_trained_uncompiled(cifar, mirrored, layer):
             np.testing.assert_array_equal(copy.numpy(), weight.numpy(), err_msg=weight.path)
 
 
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_block_that_is_called_twice_moves_its_statistics_twice(cifar, mirrored, jit):
+    """As on one device, here by two replicas that are given the same images."""
+    images = cifar.train.images[:8].astype("float32")
+
+    def moved(strategy):
+        with strategy.scope():
+            keras.utils.set_random_seed(0)
+            x = inputs = keras.Input((32, 32, 3))
+            norm, conv = FusedBatchNormalization(momentum=0.5), keras.layers.Conv2D(3, 1)
+            for _ in range(2):
+                x = norm(conv(x))
+            model = replicas.ReplicatedModel()
+            network = keras.Model(inputs, x)
+            model.compile(SGD(0.1), jit_compile=jit and strategy is mirrored)
+            model.optimizer.build(network.trainable_variables)
+        strategy.run(tf.function(lambda: model.run(network, tf.constant(images)) is None))
+        return [weight.numpy() for weight in norm.non_trainable_weights]
+
+    alone = moved(tf.distribute.get_strategy())
+    for own, expected in zip(moved(mirrored), alone, strict=True):
+        np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_overflow_on_one_replica_is_one_of_all(mirrored):
+    """Else the weights of all become NaN."""
+    with mirrored.scope():
+        model = replicas.ReplicatedModel()
+        model.kernel = model.add_weight(shape=(2,), initializer="ones")
+        model.compile(keras.optimizers.LossScaleOptimizer(SGD(0.5), initial_scale=4.0))
+        model.optimizer.build([model.kernel])
+
+    def step(factor):
+        with tf.GradientTape() as tape:
+            loss = model.optimizer.scale_loss(keras.ops.sum(factor * model.kernel))
+        model.minimise(loss, tape)
+
+    def take(factors):
+        values = mirrored.experimental_distribute_values_from_function(
+            lambda context: tf.constant(factors[context.replica_id_in_sync_group])
+        )
+        mirrored.run(tf.function(step), (values,))
+        return model.kernel.numpy().tolist()
+
+    assert take([1.0, np.inf]) == [1.0, 1.0] == take([np.nan, 1.0])
+    assert take([0.25, 0.5]) == [0.625, 0.625]
+
+
 def test_a_loss_over_the_gathered_batch_has_the_gradient_of_one_replica(mirrored):
     """Two and three examples, each of whose losses has all five in it."""
-    from cueco_tf.distributed.replicas import ReplicatedModel
-
     vectors = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
     shares = (vectors[:2], vectors[2:])
 
     def gradients(strategy, of_replica, gradient):
         with strategy.scope():
-            model = ReplicatedModel()
+            model = replicas.ReplicatedModel()
             kernel = tf.Variable(tf.eye(4)[:, :3] + 0.1)
 
         def step(own):

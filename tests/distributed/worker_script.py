@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from cueco_tf import CueCo, data
 from cueco_tf.distributed.workers import join
+from cueco_tf.parts.optimizers import SGD
 
 
 def encoder():
@@ -41,7 +42,8 @@ def main(devices, several, path):
             warmup_steps=2,
             num_classes=10,
         )
-        model.compile(keras.optimizers.SGD(0.02, momentum=0.9))
+        alone = workers.strategy.num_replicas_in_sync == 1
+        model.compile(SGD(0.02, momentum=0.9), jit_compile=not alone)
     # 62 = 3 x 20 + 2: neither divides by the replicas, and the last batch may be smaller than they.
     options = dict(batch_size=20, epochs=2, verbose=0)
     history = model.fit(digits.images[:62], digits.labels[:62], **options).history
