@@ -42,8 +42,7 @@ def main(devices, several, path):
             warmup_steps=2,
             num_classes=10,
         )
-        alone = workers.strategy.num_replicas_in_sync == 1
-        model.compile(SGD(0.02, momentum=0.9), jit_compile=not alone)
+        model.compile(SGD(0.02, momentum=0.9), jit_compile=workers.count == 2)
     # 62 = 3 x 20 + 2: neither divides by the replicas, and the last batch may be smaller than they.
     options = dict(batch_size=20, epochs=2, verbose=0)
     history = model.fit(digits.images[:62], digits.labels[:62], **options).history
