@@ -36,3 +36,20 @@ def test_the_page_of_a_method_has_its_reference_command_and_defaults(method):
         f"| `--{field.name.replace('_', '-')}` | {shown(field)} | {field.metadata['help']} |"
         for field in options_of(kind)
     ]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_figures_of_a_page_are_those_of_the_tables(method):
+    found = {}
+    for table in ("table1", "table2"):
+        lines = (PAGES.parent / "results" / f"{table}-cpu.md").read_text().splitlines()
+        heads, *rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+        found |= next(
+            dict(zip(["method", *heads], row, strict=True))
+            for row in rows
+            if row[0] == METHODS[method].title
+        )
+    figures = [found[score] for score in ("linear top-1", "k-NN top-1", "NMI", "ACC", "ARI")]
+    text = (PAGES / f"{method}.md").read_text()
+    (row,) = (line for line in text.splitlines() if line.startswith("| CIFAR-100, ResNet-10"))
+    assert row.endswith(f" | {' | '.join(figures)} |")
