@@ -6,7 +6,6 @@ import pytest
 import small_methods
 import tensorflow as tf
 
-import cueco_tf
 from cueco_tf import CueCo
 from cueco_tf.data import resident
 from cueco_tf.distributed import replicas
@@ -141,7 +140,12 @@ def normalised(cifar, mirrored):
     for jit in (False, True):
         with mirrored.scope():
             keras.utils.set_random_seed(0)
-            encoder = cueco_tf.build_encoder("resnet10", width=4, image_size=32)
+            inputs = keras.Input((32, 32, 3))
+            x = keras.layers.Rescaling(1 / 127.5, -1)(inputs)
+            for filters in (4, 8):
+                x = keras.layers.Conv2D(filters, 3, 4, use_bias=False)(x)
+                x = keras.layers.ReLU()(FusedBatchNormalization(momentum=0.9)(x))
+            encoder = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
             model = CueCo(encoder, 6, queue_size=40, hidden_dim=16, projection_dim=8)
             model.compile(SGD(0.05, momentum=0.9), jit_compile=jit)
         model.fit(cifar.train.images[:32], batch_size=16, verbose=0, on_device=True)
@@ -154,7 +158,7 @@ def test_compiled_replicas_train_as_those_that_are_not(normalised):
     for own, other in zip(plain.weights, compiled.weights, strict=True):
         np.testing.assert_allclose(other.numpy(), own.numpy(), atol=1e-4, err_msg=own.path)
     moving = [weight for weight in compiled.encoder.weights if "moving_" in weight.path]
-    assert len(moving) == 2 * 12 and all(np.abs(m.numpy() - 1).max() > 1e-3 for m in moving)
+    assert len(moving) == 2 * 2 and all(np.abs(m.numpy() - 1).max() > 1e-3 for m in moving)
 
 
 def test_replicas_hold_the_same_moving_statistics(normalised, mirrored):

@@ -190,15 +190,16 @@ def test_a_stopped_table_goes_on_to_the_end(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_short_table_has_a_row_for_every_method(tmp_path):
-    options = ["table1", "--scale", "smoke", "--epochs", "2", "--seeds", "0"]
+def test_a_short_table_has_a_row_for_each_method(tmp_path):
+    methods = ["cueco", "byol", "vicreg"]  # all of them are trained and scored in other tests
+    options = ["table1", "--scale", "smoke", "--epochs", "2", "--seeds", "0", "--methods", *methods]
     done = start(*options, "--runs", tmp_path / "runs", "--output", tmp_path / "results")
     out, err = done.communicate()
     assert done.returncode == 0, out + err
     text = (tmp_path / "results" / "table1-smoke.md").read_text()
-    assert "7 of 7 cells done" in text
+    assert "3 of 3 cells done" in text
     with open(tmp_path / "results" / "table1-smoke.csv", newline="") as file:
         found = {(row["method"], row["score"]): row["mean"] for row in csv.DictReader(file)}
-    for method in METHODS:
+    for method in methods:
         assert 50 < float(found[method, "knn_top1"]) <= 100
     assert (tmp_path / "results" / "table1-smoke.png").stat().st_size > 10_000
