@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+pytest_plugins = ["embed_inputs"]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "tensorflow_datasets"
 ENVIRONMENT = dict(os.environ)  # for the tests of a GPU, which all others leave alone
 os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import module
-from embed_inputs import COLUMNS, ROOT, STATES, names, read, run, save_array, save_photos
+from embed_inputs import COLUMNS, ROOT, STATES, names, read, run
 from PIL import Image
 
 import cueco_tf
@@ -22,16 +22,6 @@ from cueco_tf.data.scan import scan
 from cueco_tf.embedding.embeddings_file import read_file
 from cueco_tf.embedding.sources import ArrayFile, FileSource, open_source
 from cueco_tf.export.reading import read_export
-
-
-@pytest.fixture
-def array(tmp_path, digits):
-    return save_array(tmp_path, digits)
-
-
-@pytest.fixture
-def photos(tmp_path, cifar):
-    return save_photos(tmp_path, cifar)
 
 
 def test_an_array_gives_what_the_run_gives(digits_run, digits_export, array, digits, tmp_path):

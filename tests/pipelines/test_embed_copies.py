@@ -3,26 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
-from embed_inputs import names, read, run, save_array, save_few, save_photos
+from embed_inputs import names, read, run
 from PIL import Image
 
 from cueco_tf.embedding import rows
-
-
-@pytest.fixture
-def array(tmp_path, digits):
-    return save_array(tmp_path, digits)
-
-
-@pytest.fixture
-def few(tmp_path, digits):
-    return save_few(tmp_path, digits)
-
-
-@pytest.fixture
-def photos(tmp_path, cifar):
-    return save_photos(tmp_path, cifar)
 
 
 def test_clusters_as_folders(digits_export, photos, array, tmp_path):

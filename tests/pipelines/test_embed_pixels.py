@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from embed_inputs import read, run, save_array
+from embed_inputs import read, run
 from PIL import Image
 
 from cueco_tf.data.reading import Reading
@@ -15,11 +15,6 @@ from cueco_tf.embedding.shards import identity
 from cueco_tf.embedding.sources import open_source
 from cueco_tf.export.reading import read_export
 from pipelines import search
-
-
-@pytest.fixture
-def array(tmp_path, digits):
-    return save_array(tmp_path, digits)
 
 
 @pytest.fixture

@@ -9,27 +9,12 @@ import time
 import numpy as np
 import pytest
 from conftest import module
-from embed_inputs import ROOT, names, read, run, save_array, save_few, save_photos
+from embed_inputs import ROOT, names, read, run
 from PIL import Image
 
 from cueco_tf import storage
 from cueco_tf.data.scan import find
 from cueco_tf.embedding.embeddings_file import read_file
-
-
-@pytest.fixture
-def array(tmp_path, digits):
-    return save_array(tmp_path, digits)
-
-
-@pytest.fixture
-def few(tmp_path, digits):
-    return save_few(tmp_path, digits)
-
-
-@pytest.fixture
-def photos(tmp_path, cifar):
-    return save_photos(tmp_path, cifar)
 
 
 @pytest.fixture

@@ -1,14 +1,18 @@
-"""What the tests of embedding share: images of every kind, and a look at what was written."""
+"""What the tests of embedding share: images of every kind, and a look at what was written.
+
+Its fixtures are there for all tests: `conftest` names it.
+"""
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from cueco_tf.data.scan import find
 from pipelines import embed
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ["paths", "embeddings", "clusters", "similarities"]
 STATES = ["sizes", "mtimes_ns", "hashes"]
 
@@ -29,14 +33,16 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def save_array(tmp_path, digits):
+@pytest.fixture
+def array(tmp_path, digits):
     """The test digits as an .npy file."""
     (tmp_path / "in").mkdir()
     np.save(tmp_path / "in" / "digits.npy", digits.test.images)
     return tmp_path / "in" / "digits.npy"
 
 
-def save_photos(tmp_path, cifar):
+@pytest.fixture
+def photos(tmp_path, cifar):
     """Real images in every shape that people have: `(folder, names in order, names unreadable)`."""
     folder = tmp_path / "photos"
     (folder / "deep").mkdir(parents=True)
@@ -73,7 +79,8 @@ def save_photos(tmp_path, cifar):
     return folder, [name for name in found if name not in broken], broken
 
 
-def save_few(tmp_path, digits):
+@pytest.fixture
+def few(tmp_path, digits):
     """A list of three image files of one picture, whose names collide when they are copied."""
     paths = [tmp_path / "few" / name for name in ("d0/a-2.png", "d1/a.png", "d2/a.png")]
     for path in paths:
