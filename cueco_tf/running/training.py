@@ -15,13 +15,9 @@ from cueco_tf.running import checkpoints
 from cueco_tf.running.finishing import finish
 from cueco_tf.running.gathering import completed, keep, load, scored_on
 from cueco_tf.running.loggers import loggers
-from cueco_tf.running.recording import (
-    Monitor,
-    Progress,
-    ResumedMeans,
-    RunRecorder,
-)
+from cueco_tf.running.recording import Monitor, ResumedMeans, RunRecorder
 from cueco_tf.running.run_folder import RunError
+from cueco_tf.running.showing import Progress
 from cueco_tf.running.starting import checksum, read_start, write_start
 from cueco_tf.running.stopping import Interrupted, StopSignal, StopTogether
 from cueco_tf.settings.fields import ConfigError
