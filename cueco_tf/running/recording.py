@@ -118,28 +118,33 @@ class RunRecorder(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock of `images_per_second`."""
-        built = self.step > self.begun  # else the first steps include building the graph
-        self.first_batch_at, self.first_step = time.monotonic() if built else None, self.step
+        # The first steps include building the graph, and the last ones of the first epoch, it may
+        # be, that for a smaller batch.
+        self.built = self.step > self.begun
+        self.first_batch_at = self.last_batch_at = time.monotonic() if self.built else None
+        self.first_step = self.last_step = self.step
 
     def on_train_batch_end(self, batch, logs=None):
         """Saves the snapshot of half the training, and a checkpoint when it is time for one or
         training has to stop."""
         before, self.step = self.step, int(self.model.step.numpy())
         now = time.monotonic()
+        ends = self.step % self.config.steps_per_epoch == 0
         if self.first_batch_at is None:
             self.first_batch_at, self.first_step = now, self.step
-        self.last_batch_at = now
+        if self.built or not ends:
+            self.last_batch_at, self.last_step = now, self.step
         if before < -(-self.total_steps // 2) <= self.step:
             self._snapshot(50)
-        if self.step % self.config.steps_per_epoch == 0:
+        if ends:
             return  # saved together with the epoch's row, in `on_epoch_end`
         if self.stop_requested() or now - self.saved_at > self.SAVE_EVERY:
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the epoch's row and a checkpoint, and at the end of training the last snapshot."""
-        steps = self.step - self.first_step
-        if steps:
+        steps = self.last_step - self.first_step
+        if steps > 0:
             seconds = self.last_batch_at - self.first_batch_at
             logs["images_per_second"] = steps * self.config.batch_size / seconds
         rows = [row for row in self.folder.read_metrics(self.config) if row["epoch"] <= epoch]

@@ -45,33 +45,39 @@ class Progress(keras.callbacks.Callback):
                 smoothing=0,
                 leave=False,
             )
-            self.started_at = self.estimated = None
+            self.looked_at, self.first_epoch, self.estimated = None, True, False
+            self.steps, self.seconds = 0, 0.0
 
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar to the model's step; prints the estimate once."""
-        step = int(self.model.step.numpy())
-        if self.started_at is None:  # the first steps include building the graph: not counted
-            self.bar.initial, self.bar.start_t = step, time.time()
-            self.bar.last_print_t = self.bar.start_t  # else it closes as if it had never been shown
+        step, now = int(self.model.step.numpy()), time.monotonic()
+        ends_first = self.first_epoch and step % self.config.steps_per_epoch == 0
+        # The first look has waited for a step to be built, the first epoch's last one, it may be,
+        # for that of a smaller batch: not counted.
+        if self.looked_at is not None and not ends_first:
+            self.steps += step - self.bar.n
+            self.seconds += now - self.looked_at
+        self.looked_at = now
+        self.bar.initial, self.bar.start_t = step - self.steps, time.time() - self.seconds
+        # Else it closes as if it had never been shown.
+        self.bar.last_print_t = max(self.bar.last_print_t, self.bar.start_t)
         self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
         self.bar.update(step - self.bar.n)
-        if self.started_at is None:
-            self.started_at, self.started_with = time.monotonic(), self.bar.n
-        elif not self.estimated:
+        if not self.estimated:
             self._estimate()
 
     def _estimate(self):
         """Prints how long it will take, once enough has been seen."""
-        steps, seconds = self.bar.n - self.started_with, time.monotonic() - self.started_at
-        if steps < self.ESTIMATE_AFTER and (steps < 2 or seconds < self.ESTIMATE_AT):
+        if self.steps < self.ESTIMATE_AFTER and (self.steps < 2 or self.seconds < self.ESTIMATE_AT):
             return
         self.estimated = True
-        seconds /= steps
-        minutes = seconds * (self.total_steps - self.bar.n) / 60
-        self.bar.write(f"Estimated time: {_in_words(minutes)} ({1000 * seconds:,.0f} ms a step)")
+        each = self.seconds / self.steps
+        minutes = each * (self.total_steps - self.bar.n) / 60
+        self.bar.write(f"Estimated time: {_in_words(minutes)} ({1000 * each:,.0f} ms a step)")
 
     def on_epoch_end(self, epoch, logs=None):
         """Prints the epoch's line."""
+        self.first_epoch = False
         cells = [f"epoch {epoch + 1:4d}"]
         for title, name, form in self.cells:
             if name in logs:
