@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cueco_tf.settings.parser import as_typed
 
+NOT_FINITE = 3  # exit code of a training that ended in NaN or infinity
 _QUIET = ("tensorflow", "absl", "tf2onnx", "urllib3")  # loggers whose errors alone are shown
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # what TensorFlow's C++ code reads; 2: errors
 _BACKEND = "KERAS_BACKEND"  # what Keras reads when it is imported

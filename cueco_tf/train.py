@@ -17,7 +17,7 @@ from cueco_tf.distributed.environment import ClusterError, find_cluster
 from cueco_tf.distributed.supervisor import exit_with_supervisor, is_supervised, supervise
 from cueco_tf.evaluation.table import score_table
 from cueco_tf.ownership import InUseError
-from cueco_tf.process import command, fail, import_tensorflow, suggest, twin
+from cueco_tf.process import NOT_FINITE, command, fail, import_tensorflow, suggest, twin
 from cueco_tf.running.checkpoints import CheckpointError, find
 from cueco_tf.running.loggers import check_loggers
 from cueco_tf.running.run_folder import RunError, RunFolder
@@ -156,7 +156,7 @@ def _train(request, config, cluster, held):
     except KeyboardInterrupt:
         return fail("stopped before training began, or while scoring.", 130)
     except (OSError, FloatingPointError, tf.errors.OpError) as error:
-        code = 3 if isinstance(error, FloatingPointError) else 1
+        code = NOT_FINITE if isinstance(error, FloatingPointError) else 1
         if isinstance(error, tf.errors.OpError):
             error = in_one_line(error)
         fail(error, code)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from cueco_tf.ownership import InUseError, own
-from cueco_tf.process import command, fail, twin
+from cueco_tf.process import NOT_FINITE, command, fail, twin
 from cueco_tf.running.run_folder import RunError
 from cueco_tf.settings.fields import ConfigError
 from cueco_tf.settings.methods import METHODS
@@ -52,7 +52,7 @@ of images kept out of training, so that nothing is chosen by looking at the test
 
 _EPILOG = """\
 Exit codes: 0 done, or the hours are over; 1 a run failed; 2 a wrong value, a missing data set
-or a run of another configuration; 130/143 stopped and saved.
+or a run of another configuration; 3 a run ended in NaN or infinity; 130/143 stopped and saved.
 """
 
 
@@ -185,7 +185,7 @@ def _table(options):
 
 def _do_cells(options, wanted):
     where = ("--data-dir", options.data_dir) if options.data_dir else ()
-    worst, paths = 0, ()
+    worst, paths, diverged = 0, (), []
     for number, cell in enumerate(wanted, 1):
         print(f"\n[{number}/{len(wanted)}] {cell.folder.path}", flush=True)
         code = 0
@@ -196,8 +196,10 @@ def _do_cells(options, wanted):
         if code > 128:
             return code, paths
         worst = max(worst, code)
-        if code == 0:
-            paths = write_table(options.command, options.scale, wanted, Path(options.output))
+        diverged += [cell] if code == NOT_FINITE else []
+        if any(cell.scores() for cell in wanted):
+            given = options.command, options.scale, wanted
+            paths = write_table(*given, Path(options.output), diverged)
     return worst, paths
 
 

@@ -60,7 +60,7 @@ _PROTOCOLS_OF_OTHERS = {
 _BASES = {"table1": ("MoCo-v2", "BYOL"), "table2": ("MoCo-v2", "BYOL"), "table3": ("L1",)}
 
 
-def write_table(table, scale, wanted, output):
+def write_table(table, scale, wanted, output, diverged=()):
     """Writes `TABLE-SCALE.md`, `.csv` and `.png` of all cells that are evaluated.
 
     Args:
@@ -68,6 +68,7 @@ def write_table(table, scale, wanted, output):
         scale: one of `SCALES`.
         wanted: list of `Cell`.
         output: folder; made where it is missing.
+        diverged: those of `wanted` whose training ended in NaN or infinity, which is said of them.
 
     Returns:
         The three paths.
@@ -81,7 +82,7 @@ def write_table(table, scale, wanted, output):
         if scores := cell.scores():
             found.setdefault((cell.row.dataset, cell.row.title), []).append(scores)
     stem = f"{table}-{scale}"
-    texts = (_markdown(table, scale, wanted, found), _csv(table, scale, wanted, found))
+    texts = (_markdown(table, scale, wanted, found, diverged), _csv(table, scale, wanted, found))
     paths = tuple(output / f"{stem}{suffix}" for suffix in (".md", ".csv", ".png"))
     for path, text in zip(paths, texts, strict=False):
         write_atomically(path, lambda file, text=text: file.write_text(text))
@@ -125,7 +126,7 @@ def means_by_dataset(found):
     return made
 
 
-def _markdown(table, scale, wanted, found):
+def _markdown(table, scale, wanted, found, diverged):
     done = sum(len(scores) for scores in found.values())
     config = wanted[0].config
     epochs = " or ".join(dict.fromkeys(str(cell.config.epochs) for cell in wanted))
@@ -136,8 +137,9 @@ def _markdown(table, scale, wanted, found):
         "",
         f"{_HONEST[scale][0].upper()}{_HONEST[scale][1:]}.",
         "",
-        f"{config.network}, {epochs} epochs; {done} of {len(wanted)} cells "
-        f"done. Mean ± standard deviation over seeds {seeds}, in %{beside}.",
+        f"{config.network}, {epochs} epochs; {done} of {len(wanted)} cells done"
+        f"{_missing(wanted, diverged)}. "
+        f"Mean ± standard deviation over seeds {seeds}, in %{beside}.",
         "",
         provenance(),
     ]
@@ -153,6 +155,17 @@ def _markdown(table, scale, wanted, found):
     lines += ["", "## Commands", ""]
     lines += [f"    {command}" for cell in wanted for command in cell.commands()]
     return "\n".join(lines) + "\n"
+
+
+def _missing(wanted, diverged):
+    """Which cells are not done, in parentheses, or nothing."""
+    told = [
+        f"{cell.row.title}, seed {cell.config.seed}"
+        + (", which ended in NaN or infinity" if cell in diverged else "")
+        for cell in wanted
+        if not cell.scores()
+    ]
+    return f" (not: {'; '.join(told)})" if told else ""
 
 
 def _rows(own, table, found):

@@ -119,6 +119,24 @@ def test_a_table_of_methods_names_every_protocol(tmp_path):
     assert [row["mean"] for row in read] == [""] * 3 and read[0]["paper"] == "68.54"
 
 
+def test_a_table_says_which_runs_it_is_without_and_which_diverged(tmp_path, monkeypatch):
+    """The last of three, on which the table is written once more."""
+
+    def child(arguments):
+        method = arguments[arguments.index("--method") + 1] if "--method" in arguments else "cueco"
+        return {"cueco": 0, "byol": 1, "vicreg": 3}[method]
+
+    methods = ["cueco", "byol", "vicreg"]
+    options = dict(scale="smoke", seeds=[0], methods=methods, runs=str(tmp_path / "runs"))
+    put(cells("table1", "smoke", [0], tmp_path / "runs", methods=methods)[0], 0.5)
+    monkeypatch.setattr(reproduce, "run", child)
+    with pytest.raises(RuntimeError, match="Some runs are not done"):
+        reproduce.reproduce("table1", **options, output=str(tmp_path))
+    text = " ".join((tmp_path / "table1-smoke.md").read_text().split())
+    told = "1 of 3 cells done (not: BYOL, seed 0; VICReg, seed 0, which ended in NaN or infinity). "
+    assert told in text
+
+
 def test_only_the_right_evaluation_of_a_finished_run_counts(tmp_path):
     (cell,) = cells("table2", "smoke", [0], tmp_path, methods=["cueco"])
     assert cell.scores() is None
