@@ -3,13 +3,11 @@
 import matplotlib
 from matplotlib.figure import Figure
 
-from pipelines.reporting.style import COLOURS, STYLE
-
-_GAP = 0.03  # between two names, as a share of the height
+from pipelines.reporting.style import STYLE
 
 
 def draw_table(found, scale):
-    """A panel a data set, a named point a row, with bars of the seeds' deviation.
+    """A panel a data set, a point a row, with bars of the seeds' deviation.
 
     Args:
         found: `{data set: {title: {"linear_top1": (mean, deviation), "nmi": (mean, deviation)}}}`
@@ -26,41 +24,10 @@ def draw_table(found, scale):
             axes.set(xlabel="NMI of k-means, %", ylabel="linear top-1, %")
             axes.set_title(f"{dataset}, {scale}")
             axes.margins(0.16, 0.1)
-            for number, values in enumerate(points.values()):
+            for number, (title, values) in enumerate(points.items()):
                 colour = matplotlib.color_sequences["petroff10"][number % 10]
                 (x, x_deviation), (y, y_deviation) = values["nmi"], values["linear_top1"]
-                axes.errorbar(
-                    x, y, xerr=x_deviation, yerr=y_deviation, fmt="o", color=colour, linewidth=1.5
-                )
-            _name(axes, points)
+                bars = dict(xerr=x_deviation, yerr=y_deviation, fmt="o", linewidth=1.5)
+                axes.errorbar(x, y, color=colour, label=title, **bars)
+            axes.legend(frameon=False)
     return figure
-
-
-def _name(axes, points):
-    """Writes each row's name to the right of its point, or to the left where it is far right, the
-    names of a side apart from each other."""
-    left, right = axes.get_xlim()
-    bottom, top = axes.get_ylim()
-    axes.set_xlim(left, right)
-    axes.set_ylim(bottom, top)
-    for side in (False, True):
-        own = [
-            (v["linear_top1"][0], v["nmi"][0], title)
-            for title, v in points.items()
-            if (v["nmi"][0] > (left + right) / 2) == side
-        ]
-        lowest = bottom
-        for y, x, title in sorted(own):
-            at = max(y, lowest)
-            lowest = at + _GAP * 1.6 * (top - bottom)
-            shift = (right - left) * 0.02 * (-1 if side else 1)
-            bold = "bold" if title == "CueCo" else "normal"
-            axes.annotate(
-                title,
-                (x, y),
-                (x + shift, at),
-                ha="right" if side else "left",
-                va="bottom",
-                color=COLOURS["ink"],
-                fontweight=bold,
-            )
