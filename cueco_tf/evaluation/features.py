@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from cueco_tf.data.labels import labelled
 from cueco_tf.evaluation.clustering import kmeans_scores
@@ -186,7 +187,9 @@ def score_neighbours_and_clusters(train_x, train_y, test_x, test_y, seed=0):
 
 def _fit(probe, x, y):
     """Fits the classifier; that it may stop at its limit of steps is known and harmless here."""
-    with warnings.catch_warnings():
+    # On one thread: the solver's vectors are short, and two threads that wait for each other at
+    # each took longer up to 50,000 x 512 with 100 classes, where they were level.
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return probe.fit(x, y)
 

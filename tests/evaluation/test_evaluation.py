@@ -6,6 +6,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from cueco_tf import evaluation
 from cueco_tf.evaluation import features
@@ -25,7 +26,8 @@ def test_knn_equals_scikit_learn(arrays, k):
     peer = KNeighborsClassifier(
         k, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07)
     )
-    expected = peer.fit(train_x, train_y).score(test_x, test_y)
+    with threadpool_limits(1):
+        expected = peer.fit(train_x, train_y).score(test_x, test_y)
     assert evaluation.knn_accuracy(*arrays, k=k) == pytest.approx(expected, abs=1e-9)
 
 
@@ -112,9 +114,29 @@ def test_kmeans_scores_are_the_mean_of_ten_clusterings(arrays):
 def test_kmeans_scores_are_those_of_the_best_of_many_starts(arrays):
     x, y, *_ = arrays
     unit = normalize(x).astype(np.float32)
-    best = KMeans(10, n_init=100, random_state=1).fit_predict(unit)
+    with threadpool_limits(1):
+        best = KMeans(10, n_init=100, random_state=1).fit_predict(unit)
     expected = evaluation.clustering_scores(y, best)
     assert evaluation.kmeans_scores(x, y, 10) == pytest.approx(expected, abs=0.005)
+
+
+def test_the_scores_are_worked_out_on_one_thread_each(arrays, monkeypatch):
+    """Several would wait for each other, and round differently on every machine."""
+    seen = []
+
+    def spied(fit):
+        def spy(*args, **kwargs):
+            seen.append((fit, {pool["num_threads"] for pool in threadpool_info()}))
+            return fit(*args, **kwargs)
+
+        return spy
+
+    for owner, name in ((KMeans, "fit"), (LogisticRegression, "fit")):
+        monkeypatch.setattr(owner, name, spied(getattr(owner, name)))
+    with threadpool_limits(2):
+        evaluation.score_features(*(each[:200] for each in arrays))
+        assert {pool["num_threads"] for pool in threadpool_info()} == {2}
+    assert len(seen) >= 10 + 2 and all(threads == {1} for _, threads in seen)
 
 
 def test_score_features_reaches_the_known_level_of_raw_digits(arrays):
