@@ -187,8 +187,8 @@ def score_neighbours_and_clusters(train_x, train_y, test_x, test_y, seed=0):
 
 def _fit(probe, x, y):
     """Fits the classifier; that it may stop at its limit of steps is known and harmless here."""
-    # On one thread: the solver's vectors are short, and two threads that wait for each other at
-    # each took longer up to 50,000 x 512 with 100 classes, where they were level.
+    # On one thread: the solver's vectors are short. Two that waited for each other took longer, up
+    # to 50,000 x 512 with 100 classes, where they were level.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return probe.fit(x, y)
