@@ -20,6 +20,10 @@ from cueco_tf.evaluation.vectors import check_features, normalize
 # scikit-learn's time at 20,000 x 512 with 100 classes: too little to be worth having.
 _SOLVER = dict(max_iter=200, tol=1e-3)
 REGULARIZATIONS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+# Multiplications of an iteration: below, one thread took less time than two on idle cores (a
+# fifteenth at 3,000 x 128 with 20 classes, 0.7 of it at 20,000 x 512 with 100), and far less on
+# busy ones; 50,000 x 512 with 100 were level.
+_SMALL = 2e9
 _HELD_OUT = 0.1
 _BLOCK = 2**25  # similarities that are held at once
 
@@ -187,9 +191,9 @@ def score_neighbours_and_clusters(train_x, train_y, test_x, test_y, seed=0):
 
 def _fit(probe, x, y):
     """Fits the classifier; that it may stop at its limit of steps is known and harmless here."""
-    # On one thread: the solver's vectors are short. Two that waited for each other took longer, up
-    # to 50,000 x 512 with 100 classes, where they were level.
-    with threadpool_limits(1), warnings.catch_warnings():
+    # The solver's vectors are short: threads wait for each other at every one.
+    threads = 1 if x.size * len(np.unique(y)) < _SMALL else None
+    with threadpool_limits(threads), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return probe.fit(x, y)
 

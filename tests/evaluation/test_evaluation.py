@@ -120,7 +120,7 @@ def test_kmeans_scores_are_those_of_the_best_of_many_starts(arrays):
     assert evaluation.kmeans_scores(x, y, 10) == pytest.approx(expected, abs=0.005)
 
 
-def test_the_scores_are_worked_out_on_one_thread_each(arrays, monkeypatch):
+def test_small_scores_are_worked_out_on_one_thread_each(arrays, monkeypatch):
     """Several would wait for each other, and round differently on every machine."""
     seen = []
 
