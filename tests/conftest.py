@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +10,18 @@ import pytest
 
 pytest_plugins = ["embed_inputs"]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "tensorflow_datasets"
-ENVIRONMENT = dict(os.environ)  # for the tests of a GPU, which all others leave alone
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
-os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_FP16"  # the same precision on all CPUs: no AMX
+# All tests but those of a GPU run on the CPU, in the same precision on each: without AMX.
+_CHANGED = {"CUDA_VISIBLE_DEVICES": "", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16"}
+# A worker of pytest-xdist inherits the changes, so they go with what was there before.
+_BEFORE = json.loads(
+    os.environ.setdefault(
+        "CUECO_TF_TESTS_BEFORE", json.dumps({name: os.environ.get(name) for name in _CHANGED})
+    )
+)
+ENVIRONMENT = {
+    name: value for name, value in {**os.environ, **_BEFORE}.items() if value is not None
+}
+os.environ |= _CHANGED
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", f"{tempfile.gettempdir()}/hypothesis")
 

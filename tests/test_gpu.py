@@ -12,10 +12,18 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT, SHARED
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not list(Path("/dev").glob("nvidia[0-9]*")), reason="needs an NVIDIA GPU"),
-]
+pytestmark = pytest.mark.slow
+needs_gpu = pytest.mark.skipif(
+    not list(Path("/dev").glob("nvidia[0-9]*")), reason="needs an NVIDIA GPU"
+)
+
+# As pytest-xdist does: a process that has read the tests' settings starts another one.
+_WORKER = """
+import conftest, os, subprocess, sys
+given, left = (found["CUDA_VISIBLE_DEVICES"] for found in (conftest.ENVIRONMENT, os.environ))
+print([given, left], flush=True)
+sys.argv[1:] and subprocess.run([sys.executable, "-c", sys.argv[1]], check=True)
+"""
 
 _COMPARE = """
 import cueco_tf, keras, numpy as np, tensorflow as tf
@@ -80,16 +88,32 @@ def on_gpu(*command):
     )
 
 
+def test_a_gpu_is_hidden_from_all_other_tests_alone():
+    environment = {**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": "3"}
+    environment.pop("CUECO_TF_TESTS_BEFORE", None)
+    done = subprocess.run(
+        [sys.executable, "-c", _WORKER, _WORKER],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parent,
+    )
+    assert done.stdout.splitlines() == ["['3', '']"] * 2, done.stderr
+
+
+@needs_gpu
 def test_the_compiled_step_on_a_gpu_trains_as_the_cpu_does():
     done = on_gpu("-c", _COMPARE)
     assert done.returncode == 0, done.stderr
 
 
+@needs_gpu
 def test_two_devices_of_a_gpu_train_compiled_as_not_compiled():
     done = on_gpu("-c", _TOGETHER)
     assert done.returncode == 0, done.stderr
 
 
+@needs_gpu
 def test_a_run_on_a_gpu_learns_and_goes_on(tmp_path):
     """By the command line, with what it chooses for a GPU."""
     options = ["--dataset", "digits", "--width", 8, "--epochs", 6, "--run-dir", tmp_path / "run"]
