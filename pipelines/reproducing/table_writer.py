@@ -77,12 +77,14 @@ def write_table(table, scale, wanted, output, diverged=()):
     from pipelines.reproducing.table_figure import draw_table
 
     output.mkdir(parents=True, exist_ok=True)
-    found = {}  # (data set, title of the row) -> list of the scores of its seeds
+    found, missing = {}, []  # (data set, title of the row) -> list of the scores of its seeds
     for cell in wanted:
         if scores := cell.scores():
             found.setdefault((cell.row.dataset, cell.row.title), []).append(scores)
-    stem = f"{table}-{scale}"
-    texts = (_markdown(table, scale, wanted, found, diverged), _csv(table, scale, wanted, found))
+        else:
+            missing.append(cell)
+    stem, without = f"{table}-{scale}", _without(missing, diverged)
+    texts = (_markdown(table, scale, wanted, found, without), _csv(table, scale, wanted, found))
     paths = tuple(output / f"{stem}{suffix}" for suffix in (".md", ".csv", ".png"))
     for path, text in zip(paths, texts, strict=False):
         write_atomically(path, lambda file, text=text: file.write_text(text))
@@ -126,7 +128,7 @@ def means_by_dataset(found):
     return made
 
 
-def _markdown(table, scale, wanted, found, diverged):
+def _markdown(table, scale, wanted, found, without):
     done = sum(len(scores) for scores in found.values())
     config = wanted[0].config
     epochs = " or ".join(dict.fromkeys(str(cell.config.epochs) for cell in wanted))
@@ -137,8 +139,7 @@ def _markdown(table, scale, wanted, found, diverged):
         "",
         f"{_HONEST[scale][0].upper()}{_HONEST[scale][1:]}.",
         "",
-        f"{config.network}, {epochs} epochs; {done} of {len(wanted)} cells done"
-        f"{_missing(wanted, diverged)}. "
+        f"{config.network}, {epochs} epochs; {done} of {len(wanted)} cells done{without}. "
         f"Mean ± standard deviation over seeds {seeds}, in %{beside}.",
         "",
         provenance(),
@@ -157,13 +158,12 @@ def _markdown(table, scale, wanted, found, diverged):
     return "\n".join(lines) + "\n"
 
 
-def _missing(wanted, diverged):
+def _without(missing, diverged):
     """Which cells are not done, in parentheses, or nothing."""
     told = [
         f"{cell.row.title}, seed {cell.config.seed}"
         + (", which ended in NaN or infinity" if cell in diverged else "")
-        for cell in wanted
-        if not cell.scores()
+        for cell in missing
     ]
     return f" (not: {'; '.join(told)})" if told else ""
 
